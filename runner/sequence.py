@@ -15,6 +15,7 @@ import torch
 from runner.fingerprint import Fingerprint, differences, fingerprint, not_finite
 from runner.methods.subject import EditError
 from runner.models.batch import is_out_of_memory
+from runner.parts import measured
 from runner.types import Answer, Case, Edit, Timing
 
 if TYPE_CHECKING:
@@ -150,8 +151,11 @@ def _ask_free(lm: LanguageModel, method: Method, cases: Sequence[Case], timing: 
     questions = [(case.id, index, probe.prompt) for case in cases for index, probe in enumerate(case.probes)]
     unique = _distinct(prompt for _, _, prompt in questions)
     start = _now(lm)
-    replies = dict(zip(unique, method.answer(unique), strict=True)) if unique else {}
+    with measured(lambda: _now(lm)) as parts:
+        replies = dict(zip(unique, method.answer(unique), strict=True)) if unique else {}
     timing.answer_seconds = _now(lm) - start
+    if parts:
+        timing.extra["answer_parts"] = parts
     timing.n_answers = len(unique)
     timing.n_tokens = sum(reply.tokens for reply in replies.values())
     answers = []

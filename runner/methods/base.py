@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runner.errors import UserError, did_you_mean
+from runner.parts import part
 from runner.protocol import Protocol
 from runner.types import Edit, Reply
 
@@ -154,7 +155,8 @@ class Method:
         options: dict[str, Any] = {"stop": protocol.stop_characters} if protocol.stop_characters else {}
         if self.lm.listener is not None:
             options["told"] = self.lm.listener
-        outputs = self.lm.generate(texts, protocol.max_new_tokens, **options)
+        with part("generation"):
+            outputs = self.lm.generate(texts, protocol.max_new_tokens, **options)
         replies = []
         for asked, context, output in zip(texts, contexts, outputs, strict=True):
             trace, text = split_trace(output.text, opened=asked.rstrip().endswith("<think>"))

@@ -13,6 +13,7 @@ from runner.methods.ice import ICE, ICEHparams
 from runner.methods.memory import Memory
 from runner.methods.registry import register
 from runner.methods.retrieval import new_index, resolve_retriever
+from runner.parts import part
 from runner.types import Edit
 
 MOST_DEMONSTRATION_TOKENS = 2048
@@ -151,7 +152,8 @@ class IKE(ICE):
         queries = [f"{row[0].text} {prompt}" for row, prompt in zip(nearest, prompts, strict=True)]
         found: list[list[tuple[float, Demonstration]]] = [[] for _ in prompts]
         for kind, wanted in zip(KINDS, shares(self.hparams.k, self.hparams.ratio), strict=True):
-            rows = self._indices[kind].search(queries, wanted * SPARE) if wanted else [[] for _ in queries]
+            with part("search"):
+                rows = self._indices[kind].search(queries, wanted * SPARE) if wanted else [[] for _ in queries]
             for n, row in enumerate(rows):
                 fitting = [(score, self._pool[kind][i]) for i, score in row]
                 named = queries[n].casefold()

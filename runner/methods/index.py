@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.parts import part
+
 Vectors = NDArray[Any]
 Hit = tuple[int, float]  # a statement's number, in order of adding from 0, and its score
 
@@ -115,7 +117,8 @@ class DenseIndex:
         """The nearest statements by dot product; see Index."""
         if not queries or not len(self):
             return [[] for _ in queries]
-        vectors = np.asarray(self.encoder.embed(queries), dtype=np.float32)
+        with part("encoder"):
+            vectors = np.asarray(self.encoder.embed(queries), dtype=np.float32)
         parts = (self._search(vectors[i : i + QUERIES], k, threshold) for i in range(0, len(vectors), QUERIES))
         return [row for part in parts for row in part]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.methods.distractors import Distractors
 from runner.methods.index import Index
+from runner.parts import part
 from runner.types import Edit
 
 
@@ -89,10 +90,11 @@ class Memory:
         """For each text at most k statements, best first, none scored below the threshold."""
         if not self._numbers:
             return [[] for _ in texts]
-        return [
-            [Found(self._texts[i], score, tuple(self._edits.get(self._texts[i], {}).values())) for i, score in row]
-            for row in self.index.search(texts, k, threshold)
-        ]
+        with part("search"):
+            return [
+                [Found(self._texts[i], score, tuple(self._edits.get(self._texts[i], {}).values())) for i, score in row]
+                for row in self.index.search(texts, k, threshold)
+            ]
 
     def storage_bytes(self) -> int:
         """Bytes of the statements (UTF-8) and of what the index keeps of them."""

@@ -13,6 +13,7 @@ from runner.methods.base import Context, split_trace
 from runner.methods.memory import Found
 from runner.methods.registry import register
 from runner.methods.scr import SCR, SCRHparams, read
+from runner.parts import part
 from runner.protocol import is_question
 from runner.types import Edit
 
@@ -138,7 +139,8 @@ class MultiHopSCR(SCR):
         """Let the model go on with each trace to its end, behind the sentences already looked up."""
         if not thoughts:
             return
-        outputs = self.lm.generate([thought.text for thought in thoughts], self.hparams.think_tokens)
+        with part("steps"):
+            outputs = self.lm.generate([thought.text for thought in thoughts], self.hparams.think_tokens)
         for thought, output in zip(thoughts, outputs, strict=True):
             head = output.text.partition(END_THINK)[0]
             more = [sentence.strip() for sentence in SENTENCE_END.split(head.strip()) if sentence.strip()]
@@ -216,7 +218,8 @@ class MultiHopSCR(SCR):
             )
             for prompt, taken in zip(prompts, steps, strict=True)
         ]
-        outputs = self.lm.generate([self.protocol.render(text) for text in texts], self.hparams.think_tokens)
+        with part("steps"):
+            outputs = self.lm.generate([self.protocol.render(text) for text in texts], self.hparams.think_tokens)
         lines = [first_line(output.text) for output in outputs]
         return ["" if DONE.match(line) or not line.endswith("?") else line for line in lines]
 
@@ -224,7 +227,8 @@ class MultiHopSCR(SCR):
         """The answer to each simple question, and the statement it rests on (None: the model's own knowledge)."""
         selected = self.select(questions)
         texts = [self.protocol.render(q, stated) for q, (stated, _) in zip(questions, selected, strict=True)]
-        outputs = self.lm.generate(texts, self.protocol.max_new_tokens)
+        with part("steps"):
+            outputs = self.lm.generate(texts, self.protocol.max_new_tokens)
         return [
             {"answer": first_line(output.text), "stated": " ".join(stated) or None}
             for output, (stated, _) in zip(outputs, selected, strict=True)

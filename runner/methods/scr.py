@@ -15,6 +15,7 @@ from runner.methods.index import Index, words
 from runner.methods.memory import Memory
 from runner.methods.registry import register
 from runner.methods.retrieval import new_index, resolve_retriever
+from runner.parts import part
 from runner.types import Edit
 
 # A number that opens the reply, possibly after words such as "Fact", "The number is" or "Answer:".
@@ -183,7 +184,9 @@ class SCR(Method):
         texts = [self.protocol.confirm(prompts[n], facts[n]) for n in asked]
         replies = [""] * len(prompts)
         if texts:
-            for n, output in zip(asked, self.lm.generate(texts, self.hparams.confirm_tokens), strict=True):
+            with part("confirmation"):
+                outputs = self.lm.generate(texts, self.hparams.confirm_tokens)
+            for n, output in zip(asked, outputs, strict=True):
                 replies[n] = output.text
         return replies
 
