@@ -1,4 +1,5 @@
-"""The desk where bundles are handed in: checks them as `python -m runner verify` does, and puts them into the inbox.
+"""The desk where bundles are handed in: checks them as `python -m runner verify` does, puts them into the inbox, and
+opens a pull request on the Hub where the board has a dataset there.
 
 A visitor's file is hostile. It is read by `runner.bundle` with its limits, one at a time; a visitor may have so many
 checks and bundles an hour.
@@ -17,6 +18,8 @@ from db.store import Store
 
 if TYPE_CHECKING:
     from db.engine import Database
+    from runner.bundle.bundle import Bundle
+    from runner.bundle.hub import HubDataset
     from runner.bundle.verify import Verification
 
 FILE_BYTES = 16 << 20
@@ -75,15 +78,23 @@ class Rates:
 class Desk:
     """Checks bundles against a database and keeps those handed in.
 
-    database: what is known here. inbox: the folder; None takes nothing in and only checks.
+    database: what is known here. inbox: the folder. hub: the dataset that gets a pull request for each. With neither,
+    nothing is taken in, only checked.
     """
 
-    def __init__(self, database: Database, inbox: str | Path | None) -> None:
+    def __init__(self, database: Database, inbox: str | Path | None, hub: HubDataset | None = None) -> None:
         self.database = database
         self.inbox = Path(inbox) if inbox else None
+        self.hub = hub
         self._checks = Rates(CHECKS_AN_HOUR, _HOUR)
         self._bundles = Rates(BUNDLES_A_DAY, _DAY)
         self._one = threading.Lock()  # one check at a time bounds memory
+        self._sending = threading.Lock()  # and one pull request, so that a bundle gets no second one
+
+    @property
+    def takes_in(self) -> bool:
+        """Whether bundles can be handed in."""
+        return self.inbox is not None or self.hub is not None
 
     def check(self, path: str | Path, who: str) -> Report:
         """Check a file for a visitor."""
@@ -92,29 +103,69 @@ class Desk:
         with self._one:
             return self._check(path)
 
-    def hand_in(self, path: str | Path, sender: str, who: str) -> str:
-        """Check once more and put into the inbox. Returns a sentence."""
+    def hand_in(self, path: str | Path, sender: str, who: str, token: str | None = None) -> str:
+        """Check once more, put into the inbox, and open the pull request. Returns a sentence.
+
+        who: whom limits count for. token: of the signed-in user, who is the sender then.
+        """
         from runner.bundle.findings import Unreadable
-        from runner.bundle.inbox import Inbox
         from runner.errors import UserError
 
-        if self.inbox is None:
+        if not self.takes_in:
             return "This board takes nothing in; send the file to its maintainers."
+        if self.hub is not None and not token:
+            return "Sign in with Hugging Face first: the pull request will be yours."
         with self._one:
-            box = Inbox(self.inbox)
             try:
                 report = self._check(path)
                 if not report.sendable:
                     return f"Not taken in: {report.title}"
-                if sum(entry.state == "self-reported" for entry in box.entries()) >= MOST_WAITING:
+                if self._is_full():
                     return "The inbox is full; try again when the maintainers have been there."
                 if not self._bundles.allow(who):
                     return f"{BUNDLES_A_DAY} bundles a day are enough; try again tomorrow."
-                bundle, new = box.add(path, sender, _limits())
+                bundle, new = self._keep(path, sender)
             except (Unreadable, UserError) as problem:
                 return f"Not taken in: {problem}"
+        if self.hub is not None and token:
+            with self._sending:
+                return self._propose(self.hub, Path(path), bundle, sender, token)
         name = bundle.content_hash[:12]
         return f"Taken in as {name}; a maintainer will look at it." if new else f"It is there already, as {name}."
+
+    def _is_full(self) -> bool:
+        from runner.bundle.inbox import Inbox
+
+        entries = Inbox(self.inbox).entries() if self.inbox else []
+        return sum(entry.state == "self-reported" for entry in entries) >= MOST_WAITING
+
+    def _keep(self, path: str | Path, sender: str) -> tuple[Bundle, bool]:
+        """Put it into the inbox, if there is one. Returns it and whether it is new there."""
+        from runner.bundle.bundle import read
+        from runner.bundle.inbox import Inbox
+
+        return Inbox(self.inbox).add(path, sender, _limits()) if self.inbox else (read(path, _limits()), True)
+
+    def _propose(self, hub: HubDataset, path: Path, bundle: Bundle, sender: str, token: str) -> str:
+        """Open the pull request; whatever the Hub does, what is in the inbox stays there."""
+        from runner.bundle.hub import HubError
+        from runner.bundle.inbox import PROPOSED, Inbox
+
+        name = bundle.content_hash[:12]
+        box = Inbox(self.inbox) if self.inbox else None
+        before = box.find(bundle.content_hash).event(PROPOSED) if box else None
+        if before is not None:
+            return f"It is there already, as {name}: {before['address']}"
+        try:
+            address = hub.find(bundle.content_hash, token)
+            known = address is not None
+            address = address or hub.propose(path, bundle, token)
+        except HubError as problem:
+            kept = f"The bundle is kept here as {name}" if box else "Nothing was sent, so keep the file"
+            return f"{problem} {kept}; hand it in again later for the pull request."
+        if box:
+            box.append(bundle.content_hash, PROPOSED, sender, address=address)
+        return f"It is there already: {address}" if known else f"Your pull request is open, as {name}: {address}"
 
     def _check(self, path: str | Path) -> Report:
         from runner.bundle.findings import Unreadable

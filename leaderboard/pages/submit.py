@@ -15,7 +15,7 @@ STEPS = """
 3. Write a bundle of its raw answers, and look at it as the host will:
    `python -m runner export --method my_method.py --db mine.db --link https://… --out mine.bundle.gz`,
    then `python -m runner verify mine.bundle.gz`
-4. Drop the file here. It is checked at once, and its scores are made anew from the answers.
+4. Drop the file here. It is checked at once, and its scores are made anew from the answers. Then hand it in.
 """
 
 
@@ -26,7 +26,12 @@ def build(desk: Desk) -> None:
     with gr.Row(elem_classes="board-filters"):
         file = gr.File(label=f"Bundle, at most {FILE_BYTES >> 20} MB", file_count="single", scale=2, elem_id="bundle")
         with gr.Column(scale=1, min_width=220):
-            sender = gr.Textbox(label="Your name, as it will be shown", max_lines=1, max_length=80, elem_id="sender")
+            if desk.hub is not None:
+                gr.LoginButton(elem_id="sign-in")
+            sender = gr.Textbox(
+                label="Your name, as it will be shown", max_lines=1, max_length=80, elem_id="sender",
+                visible=desk.hub is None,
+            )  # fmt: skip
             send = gr.Button("Hand in", variant="primary", interactive=False, elem_id="hand-in")
     title, findings = common.line("Verdict"), common.line("Findings")
     title.elem_id, findings.elem_id = "verdict", "findings"
@@ -36,30 +41,46 @@ def build(desk: Desk) -> None:
     )  # fmt: skip
     taken = common.line("Taken in")
     taken.elem_id = "taken"
-    where = "" if desk.inbox else " This board takes nothing in: it only checks."
-    gr.Markdown(f"At most {BUNDLES_A_DAY} bundles a day. Nothing of a bundle is executed here.{where}")
+    gr.Markdown(f"At most {BUNDLES_A_DAY} bundles a day. Nothing of a bundle is executed here. {_where(desk)}")
 
-    def check(path: str | None, request: gr.Request) -> list[Any]:
+    def check(path: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
         if not path:
             return ["", "", gr.update(visible=False), gr.update(interactive=False), ""]
-        report = desk.check(path, _who(request))
+        report = desk.check(path, _who(request, profile))
         table = {"headers": HEADERS, "data": report.rows}
         return [
             report.title,
             "\n".join(report.lines),
             gr.update(value=table, visible=bool(report.rows)),
-            gr.update(interactive=report.sendable and desk.inbox is not None),
+            gr.update(interactive=report.sendable and desk.takes_in),
             "",
         ]
 
-    def hand_in(path: str | None, name: str, request: gr.Request) -> str:
-        return desk.hand_in(path, name, _who(request)) if path else "There is no file yet."
+    def hand_in(
+        path: str | None, name: str, request: gr.Request, profile: gr.OAuthProfile | None, token: gr.OAuthToken | None
+    ) -> str:
+        if not path:
+            return "There is no file yet."
+        return desk.hand_in(
+            path, profile.username if profile else name, _who(request, profile), token.token if token else None
+        )
 
     options: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "desk", "api_visibility": "private"}
     file.change(check, file, [title, findings, rows, send, taken], **options)
     send.click(hand_in, [file, sender], taken, **options)
 
 
-def _who(request: gr.Request) -> str:
+def _where(desk: Desk) -> str:
+    if desk.hub is not None:
+        return (
+            f"A bundle that is handed in becomes a pull request on the dataset `{desk.hub.name}`, opened by you: sign "
+            "in for that."
+        )
+    return "" if desk.takes_in else "This board takes nothing in: it only checks."
+
+
+def _who(request: gr.Request, profile: gr.OAuthProfile | None) -> str:
     """Whom limits count for: the signed-in user, else the address the request came from."""
+    if profile is not None:
+        return f"user {profile.username}"
     return str(request.username or (request.client.host if request.client else "nobody"))

@@ -1,7 +1,7 @@
 """The inbox: a folder that only grows. Bundles are stored once, under their content hash, beside a log of events.
 
     inbox/bundles/<content hash>.gz     as they came
-    inbox/log.jsonl                     one event a line: received, accepted, rejected, re-run
+    inbox/log.jsonl                     one event a line: received, proposed, accepted, rejected, re-run
 
 A bundle's state is what the log says: self-reported -> re-scored (accepted) -> re-run, or rejected.
 """
@@ -24,6 +24,7 @@ from runner.bundle.forms import plain
 from runner.errors import UserError
 
 RECEIVED, ACCEPTED, REFUSED, RAN = "received", "accepted", "rejected", "re-run"
+PROPOSED = "proposed"  # as a pull request on the Hub; the state stays as it is
 STATE_AFTER = {RECEIVED: SELF_REPORTED, ACCEPTED: RE_SCORED, REFUSED: REJECTED, RAN: RE_RUN}
 MAX_NAME = 80
 
@@ -39,7 +40,8 @@ class Entry:
     @property
     def state(self) -> str:
         """self-reported, re-scored, re-run or rejected."""
-        return STATE_AFTER[self.events[-1]["event"]]
+        decided = (event["event"] for event in reversed(self.events))
+        return next((STATE_AFTER[name] for name in decided if name in STATE_AFTER), SELF_REPORTED)
 
     @property
     def sender(self) -> str:
@@ -85,7 +87,8 @@ class Inbox:
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
-        self.append(bundle.content_hash, RECEIVED, sender)
+        what = {"method": bundle.method.name, "model": bundle.model.name, "data": bundle.data.name}
+        self.append(bundle.content_hash, RECEIVED, sender, **what)
         return bundle, True
 
     def append(self, content_hash: str, event: str, by: str, **body: Any) -> None:
@@ -122,12 +125,6 @@ class Inbox:
         taken = [(event["at"], entry) for entry in self.entries() if (event := entry.event(ACCEPTED)) is not None]
         return [entry for _, entry in sorted(taken, key=lambda pair: pair[0])]
 
-    def received_since(self, sender: str, moment: datetime) -> int:
-        """How many bundles a sender sent since then (UTC)."""
-        return sum(
-            entry.sender == sender and datetime.fromisoformat(entry.received) >= moment for entry in self.entries()
-        )
-
     def _events(self) -> list[dict[str, Any]]:
         if not self.log.exists():
             return []
@@ -135,7 +132,7 @@ class Inbox:
         for number, line in enumerate(self.log.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 event = json.loads(line)
-                known = event["event"] in STATE_AFTER and isinstance(event["by"], str)
+                known = event["event"] in (*STATE_AFTER, PROPOSED) and isinstance(event["by"], str)
                 valid = known and len(event["bundle"]) == 64 and int(event["bundle"], 16) >= 0
                 datetime.fromisoformat(event["at"])
             except (ValueError, KeyError, TypeError):

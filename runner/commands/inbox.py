@@ -46,6 +46,34 @@ def add(
     print(f"{found.method.name} on {found.model.name} · {found.data.name}: {what} {found.content_hash[:12]}")
 
 
+@app.command("pull")
+def pull(
+    dataset: Annotated[str, typer.Argument(help="The dataset on the Hub, as owner/name.")],
+    inbox: FolderOption = DEFAULT_INBOX,
+    json: JsonOption = False,
+) -> None:
+    """Take in the bundles of a Hub dataset's open pull requests, with their authors as senders.
+
+    Reads with the token of this machine, if there is one. The pull requests stay as they are: merge or close them on
+    the Hub once decided.
+
+    Example: python -m runner inbox pull owner/submissions
+    """
+    from runner.bundle.hub import HubError
+    from runner.bundle.pulling import pull_all
+    from runner.errors import UserError
+
+    try:
+        rows = [{"address": address, "what": what} for address, what in pull_all(dataset, inbox)]
+    except HubError as problem:
+        raise UserError(str(problem)) from problem
+    if json:
+        print_json(rows)
+        return
+    for row in rows:
+        print(f"{row['address']}: {row['what']}")
+
+
 @app.command("list")
 def list_(inbox: FolderOption = DEFAULT_INBOX, json: JsonOption = False) -> None:
     """List the bundles with their states.
