@@ -95,6 +95,7 @@ EXCEPTIONS = {
     ("leaderboard.ranking", "runner.metrics.statistics"),
     ("leaderboard.glossary", "runner.metrics.statistics"),
     ("leaderboard.compare", "runner.metrics.statistics"),
+    ("leaderboard.findings.numbers", "runner.metrics.statistics"),
 }
 
 
