@@ -57,12 +57,13 @@ class AlphaEdit(Memit):
         "v_weight_decay": 1e-3,
         "clamp_norm_factor": 4.0,
     }
-    extra_memory = "one key per edit and layer, within the null space"
+    extra_memory = "one key per edit and layer, within the null space, until there are as many as it has directions"
     Hparams = AlphaEditHparams
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._past: dict[int, Tensor] = {}
+        self._past: dict[int, Tensor] = {}  # the keys K_p within the null space, [directions, edits so far] …
+        self._sums: dict[int, Tensor] = {}  # … or once they are more than the directions, K_p K_p^T
 
     @property
     def l2(self) -> float:
@@ -85,17 +86,34 @@ class AlphaEdit(Memit):
         bare, in_context = self.rows([locate(edit, self.protocol) for edit in edits])
         for layer in self.layers if bare else []:
             basis = self.prepare_moments(self.layers)[layer].null_space(self.hparams.nullspace_threshold)
-            new = basis.T @ self.keys(layer, bare, in_context).double()
-            self._past[layer] = torch.cat([self._past[layer], new], 1) if layer in self._past else new
+            self._keep(layer, basis.T @ self.keys(layer, bare, in_context).double())
+
+    def _keep(self, layer: int, new: Tensor) -> None:
+        """Remember keys, [directions, n]; of more keys than there are directions only the sum of their squares, so that
+        neither the cost of an edit nor what is kept grows any further."""
+        if layer in self._sums:
+            self._sums[layer] += new @ new.T
+            return
+        past = torch.cat([self._past[layer], new], 1) if layer in self._past else new
+        if past.shape[1] <= len(past):
+            self._past[layer] = past
+        else:
+            self._past.pop(layer, None)
+            self._sums[layer] = past @ past.T
 
     def update(self, moment: Moment, keys: Tensor, residual: Tensor) -> Tensor:
         """R K^T P (K_p K_p^T P + K K^T P + l2 I)^-1, [hidden, mlp width]. keys: [mlp width, n]; residual: [hidden, n].
 
         With P = U U^T and Q = U^T [K_p, K] this is [0, R] (Q^T Q + l2 I)^-1 Q^T U^T: a system of as many equations as
-        there are edits so far, and not as the MLP is wide. In float64.
+        there are edits so far, and not as the MLP is wide. It equals R K^T U (Q Q^T + l2 I)^-1 U^T, which is solved
+        once there are more edits than directions in U. In float64.
         """
         basis = moment.null_space(self.hparams.nullspace_threshold)
         inside = basis.T @ keys.double()
+        if moment.layer in self._sums:
+            outer = self._sums[moment.layer] + inside @ inside.T
+            outer.diagonal().add_(self.l2)
+            return (residual.double() @ torch.linalg.solve(outer, inside).T @ basis.T).float()
         past = self._past.get(moment.layer, inside[:, :0])
         q = torch.cat([past, inside], 1)
         inner = q.T @ q
@@ -105,8 +123,10 @@ class AlphaEdit(Memit):
 
     def storage_bytes(self) -> int:
         """The changed parameters and the keys of the edits so far."""
-        return super().storage_bytes() + sum(keys.numel() * keys.element_size() for keys in self._past.values())
+        kept = [*self._past.values(), *self._sums.values()]
+        return super().storage_bytes() + sum(keys.numel() * keys.element_size() for keys in kept)
 
     def undo(self) -> None:
         self._past.clear()
+        self._sums.clear()
         super().undo()

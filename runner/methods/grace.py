@@ -81,6 +81,7 @@ class Grace(HookMethod):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.codebook: list[Entry] = []
+        self._keys: Tensor | None = None  # all entries' keys as rows, with room for more; an entry's key is its row
         self._stacked: tuple[Tensor, Tensor, Tensor] | None = None
         self._made = 0  # values begun so far, which seeds the next
 
@@ -135,25 +136,40 @@ class Grace(HookMethod):
         prompt = row.at + 1
         labels = torch.tensor([-100.0] * prompt + [float(i) for i in row.targets])
         new = Entry(key, self._start(output), self.hparams.eps, tuple(row.targets), labels.mean().item(), edit)
-        nearest, distance = self._nearest(key)
-        if nearest is None or distance > self.hparams.eps + nearest.radius:
-            self.codebook.append(new)
+        place, distance = self._nearest(key)
+        nearest = None if place is None else self.codebook[place]
+        if place is None or nearest is None or distance > self.hparams.eps + nearest.radius:
+            self._append(new)
             return new
         if self._same(new, nearest):
             nearest.edit = edit
             if distance > nearest.radius:
                 nearest.radius = distance
                 if self.hparams.eps_expand == "moving_average":
-                    nearest.key = (nearest.key + key) / 2
+                    nearest.key.copy_((nearest.key + key) / 2)
             return nearest
         if distance <= self._rounding(key):
             # The very same prompt: halving a distance of nothing would leave two entries that never answer.
-            new.radius = max(nearest.radius, 0.0)
-            self.codebook[next(i for i, entry in enumerate(self.codebook) if entry is nearest)] = new
+            new.radius, new.key = max(nearest.radius, 0.0), nearest.key.copy_(key)
+            self.codebook[place] = new
             return new
         nearest.radius, new.radius = distance / 2 - APART, distance / 2
-        self.codebook.append(new)
+        self._append(new)
         return new
+
+    @torch.no_grad()
+    def _append(self, entry: Entry) -> None:
+        """Enter a new entry; the table of keys is copied only when it is full, and then grows by half."""
+        n = len(self.codebook)
+        if self._keys is None or n == len(self._keys):
+            table = entry.key.new_empty(max(64, n + n // 2), len(entry.key))
+            for i, known in enumerate(self.codebook):
+                table[i] = known.key
+                known.key = table[i]
+            self._keys = table
+        self._keys[n] = entry.key
+        entry.key = self._keys[n]
+        self.codebook.append(entry)
 
     def _start(self, output: Tensor) -> Tensor:
         """A value to start from, [hidden]."""
@@ -165,12 +181,13 @@ class Grace(HookMethod):
     def _same(self, a: Entry, b: Entry) -> bool:
         return a.mean == b.mean if self.hparams.same_label == "mean" else a.target == b.target
 
-    def _nearest(self, key: Tensor) -> tuple[Entry | None, float]:
-        if not self.codebook:
+    def _nearest(self, key: Tensor) -> tuple[int | None, float]:
+        """The place of the nearest entry, and its distance."""
+        if self._keys is None:
             return None, float("inf")
-        distances = _distances(key[None], torch.stack([entry.key for entry in self.codebook]))[0]
+        distances = _distances(key[None], self._keys[: len(self.codebook)])[0]
         place = int(distances.argmin())
-        return self.codebook[place], float(distances[place])
+        return place, float(distances[place])
 
     def _rounding(self, key: Tensor) -> float:
         """Distances below this are the rounding of another batch, not another prompt."""
@@ -205,7 +222,8 @@ class Grace(HookMethod):
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         """Keys, values and radii of all entries, a radius being no smaller than rounding."""
         if self._stacked is None:
-            keys = torch.stack([entry.key for entry in self.codebook])
+            assert self._keys is not None  # the hook is put in with the first entry
+            keys = self._keys[: len(self.codebook)]
             radii = [max(entry.radius, self._rounding(entry.key)) for entry in self.codebook]
             values = torch.stack([entry.value for entry in self.codebook])
             self._stacked = keys, values, torch.tensor(radii, device=keys.device)
@@ -218,7 +236,7 @@ class Grace(HookMethod):
     def undo(self) -> None:
         """Take the hook away and empty the codebook."""
         self.codebook.clear()
-        self._stacked = None
+        self._keys = self._stacked = None
         self._made = 0
         super().undo()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from runner.fingerprint import fingerprint
-from runner.methods.grace import Grace
+from runner.methods.grace import Entry, Grace
 from runner.methods.none import Unedited
 from runner.methods.subject import EditError
 from runner.models.hashing import hash_state
@@ -129,6 +129,15 @@ def test_the_published_comparison_of_answers_is_a_mean_over_labels() -> None:
         method.edit([EDITS[2], longer])
         assert len(method.codebook) == entries
         method.undo()
+
+
+def test_keys_stay_those_of_their_entries_while_their_table_grows() -> None:
+    method = Grace(tiny.language_model(), PROTOCOL, HPARAMS)
+    keys = torch.randn(200, 8)
+    for key in keys:
+        method._append(Entry(key, key, 1.0, (), 0.0, EDITS[0]))
+    assert torch.equal(torch.stack([entry.key for entry in method.codebook]), keys)
+    assert method._nearest(keys[150])[0] == 150 and method._nearest(keys[150])[1] == 0.0
 
 
 def test_editing_the_same_prompt_again_wins() -> None:

@@ -140,8 +140,16 @@ def test_alphaedit_is_the_published_solution_and_leaves_used_directions_alone():
     middle = past @ past.T @ p + k @ k.T @ p + 2 * torch.eye(24)
     assert torch.allclose(update, residual.double() @ k.T @ p @ torch.linalg.inv(middle), atol=1e-6)
     assert (update @ used).norm() < 1e-6 * update.norm()
-    method._past.clear()
+    seen = method._past.pop(0)
     assert not torch.allclose(update, method.update(c, keys, residual).double(), rtol=1e-2)
+    for key in seen.T:  # more keys than directions are kept as a sum, of a size of its own, and say the same
+        method._keep(0, key[:, None])
+    while 0 in method._past:
+        method._keep(0, torch.zeros(len(seen), 1).double())
+    assert torch.allclose(update, method.update(c, keys, residual).double(), atol=1e-6)
+    kept = method.storage_bytes()
+    method._keep(0, seen)
+    assert method.storage_bytes() == kept == 8 * len(seen) ** 2
 
 
 def test_alphaedit_remembers_keys_of_the_edited_model_and_undo_forgets_them(tmp_path):
