@@ -17,13 +17,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.parity import constrained_edit, fine_tuning, in_network, locate_then_edit
+from benchmarks.parity import closed_form, constrained_edit, fine_tuning, in_network, locate_then_edit
 from benchmarks.parity.bench import COMPARISONS, benches, compare
 from benchmarks.parity.checkout import Checkouts
 
 LIMIT = 1e-3
 FAMILIES = ("gpt2", "llama")
-MODULES = (locate_then_edit, constrained_edit, fine_tuning, in_network)  # what fills COMPARISONS
+MODULES = (locate_then_edit, constrained_edit, fine_tuning, in_network, closed_form)  # what fills COMPARISONS
 
 
 def main() -> int:

@@ -68,11 +68,13 @@ class Comparison:
 
     hparams: our hyperparameters. theirs: edits bench.lm in place by the reference, batch by batch, from a fresh state;
     what it returns is compared instead of the change of the parameters when `ours` says what that is for our method.
+    adapt: what the comparison makes of each edit first, where the reference can't take it as it is.
     """
 
     hparams: dict[str, Any]
     theirs: Callable[[Batches], Tensor | None]
     ours: Callable[[Method, Batches], Tensor] | None = None
+    adapt: Callable[[Edit], Edit] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def compare(bench: Bench, label: str, edits: Sequence[Edit]) -> Iterator[dict[st
     entry = COMPARISONS[label]
     pair = entry.build(bench)
     lm = bench.lm
+    edits = [pair.adapt(edit) for edit in edits] if pair.adapt else edits
     before = {name: p.detach().clone() for name, p in lm.model.named_parameters()}
     method = registry.get(entry.method)(lm, world.PROTOCOL, pair.hparams)
     groups: dict[str, Batches] = {edit.subject: [[edit]] for edit in edits}

@@ -15,7 +15,13 @@ from runner.protocol import Protocol
 from runner.types import Edit
 
 # Imported by checkouts at their top, and not used by what runs here.
-NOT_NEEDED = (("matplotlib.style", "context"), ("datasets", "load_dataset"))
+NOT_NEEDED = (
+    ("matplotlib.style", "context"),
+    ("datasets", "load_dataset"),
+    ("omegaconf", "DictConfig"),
+    ("wandb", "log"),
+    ("nltk", "bleu"),
+)
 
 
 class Checkouts:
@@ -46,6 +52,20 @@ class Checkouts:
         _bare_package(name, root)
         _bare_packages(f"{name}.{parts[0]}", root / parts[0], depth=2)
         return importlib.import_module(".".join([name, *parts]))
+
+    def script(self, file: str) -> Any:
+        """As `module`, where the checkout's modules name each other as programs started in its root do."""
+        root = next(path for path in self.paths if (path / file).is_file())
+        before = set(sys.modules)
+        sys.path.insert(0, str(root))
+        try:
+            return self.module(file)
+        finally:
+            sys.path.remove(str(root))
+            for name in set(sys.modules) - before:  # the next checkout may have others of these names
+                where = getattr(sys.modules[name], "__file__", None)
+                if where and Path(where).is_relative_to(root):
+                    del sys.modules[name]
 
 
 def _bare_packages(name: str, folder: Path, depth: int) -> None:

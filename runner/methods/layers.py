@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 LOCATED = "located"
 
 # Architecture, number of layers, hidden size, MLP width -> method -> layers published for it.
-# Sources: the hyperparameter files of github.com/kmeng01/rome, kmeng01/memit, jianghoucheng/AlphaEdit, ICT-STAR/LocFT
-# and zjunlp/EasyEdit, and arXiv 2505.18690 for Llama-3.1-8B. Several models share a line when their sizes are the same.
+# Sources: the hyperparameter files of github.com/kmeng01/rome, kmeng01/memit, jianghoucheng/AlphaEdit, ICT-STAR/LocFT,
+# XiaojieGu/UltraEdit and zjunlp/EasyEdit, and arXiv 2505.18690 for Llama-3.1-8B. Several models share a line when their
+# sizes are the same.
 PUBLISHED: dict[tuple[str, int, int, int], dict[str, tuple[int, ...]]] = {
     ("gpt2", 24, 1024, 4096): {"ROME": (8,), "FT-L": (0,)},
     ("gpt2", 36, 1280, 5120): {"ROME": (12,), "FT-L": (0,)},
@@ -33,6 +34,7 @@ PUBLISHED: dict[tuple[str, int, int, int], dict[str, tuple[int, ...]]] = {
     ("gptj", 28, 4096, 16384): {
         "ROME": (5,), "MEMIT": (3, 4, 5, 6, 7, 8), "AlphaEdit": (3, 4, 5, 6, 7, 8), "PMET": (3, 4, 5, 6, 7, 8),
         "FT-L": (0,), "FT-M": (21,), "GRACE": (25,), "WISE": (21,), "MEND": (25, 26, 27),
+        "UltraEdit": (18, 19, 20, 21, 22, 23, 24, 25, 26),
     },
     ("gpt_neox", 44, 6144, 24576): {"ROME": (15,)},
     ("llama", 32, 4096, 11008): {
@@ -45,7 +47,9 @@ PUBLISHED: dict[tuple[str, int, int, int], dict[str, tuple[int, ...]]] = {
     },
     ("mistral", 32, 4096, 14336): {
         "ROME": (5,), "MEMIT": (4, 5, 6, 7, 8), "FT-L": (21,), "FT-M": (21,), "WISE": (27,), "MEND": (29, 30, 31),
+        "UltraEdit": (29, 30),
     },
+    ("phi3", 40, 5120, 17920): {"UltraEdit": (30, 31, 32, 33, 34, 35, 36, 37, 38)},
     ("qwen2", 28, 3584, 18944): {
         "ROME": (5,), "MEMIT": (4, 5, 6, 7, 8), "AlphaEdit": (4, 5, 6, 7, 8), "FT-L": (27,), "FT-M": (27,),
         "LocFT-BF": (6,), "GRACE": (18,), "WISE": (23,), "MEND": (25, 26, 27),

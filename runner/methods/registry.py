@@ -36,6 +36,7 @@ BUILT_IN = {
     "RECT": "runner.methods.rect",
     "MEMIT": "runner.methods.memit",
     "MEND": "runner.methods.mend",
+    "UltraEdit": "runner.methods.ultraedit",
     "EMMET": "runner.methods.emmet",
     "PMET": "runner.methods.pmet",
     "AlphaEdit": "runner.methods.alphaedit",
