@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-VERIFIED, SELF_REPORTED, REPORTED = "✓ verified", "◇ self-reported", "❝ reported"
+VERIFIED, REPORTED = "✓ verified", "❝ reported"
+SELF_REPORTED, RE_SCORED, RE_RUN = "◇ self-reported", "◈ re-scored", "✓ re-run"
+OF_STATE = {"self-reported": SELF_REPORTED, "re-scored": RE_SCORED, "re-run": RE_RUN}
 
 
 def of_cells(submissions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -16,7 +18,7 @@ def of_cells(submissions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """
     badges: dict[str, str] = {}
     for row in submissions:
-        badge = VERIFIED if row["state"] == "re-run" else SELF_REPORTED
+        badge = OF_STATE.get(row["state"], SELF_REPORTED)
         for cell in row["body"].get("cells") or ():
             key = cell.get("key") if isinstance(cell, Mapping) else cell
             badges[str(key)] = badge

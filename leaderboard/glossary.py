@@ -37,9 +37,10 @@ TERMS: dict[str, str] = {
     "s/answer": "Seconds per answer, all that the method does to answer included.",
     "over edits": "The average against the length of the sequence (log scale), the same axes in all rows: from the "
     "shortest to the longest, in percent.",
-    "badge": "Whose word a row is. ✓ verified: measured by this project's runner with every raw answer kept, or sent "
-    "in and run again by a maintainer. ◇ self-reported: sent in, scores recomputed from the answers, not run again. "
-    "❝ reported: printed in a paper; shown apart and never ranked with measured numbers.",
+    "badge": "Whose word a row is. ✓ verified: measured by this project's runner with every raw answer kept. Sent in: "
+    "◇ self-reported, not looked at yet; ◈ re-scored, scores made here from the raw answers; ✓ re-run, a sample run "
+    "again by a maintainer with the same answers. ❝ reported: printed in a paper; shown apart and never ranked with "
+    "measured numbers.",
     "peak memory": "The most memory in use during a sequence: of the process on a CPU, of the sequence on a GPU.",
     "bytes/edit": "What the method must keep to serve its edits, for each edit; – where it wasn't measured.",
     "signs of collapse": "Perplexity and states of the edited model on a short plain text, how far its weights moved, "

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from db.store import Store
+from leaderboard import badges
 
 if TYPE_CHECKING:
     from db.engine import Database
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 FILE_BYTES = 16 << 20
 CONTENT_BYTES = 96 << 20
 CHECKS_AN_HOUR, BUNDLES_A_DAY = 20, 5
+MOST_SHOWN = 50
 MOST_WAITING = 200  # bundles in the inbox that nobody has decided about
 _HOUR, _DAY = 3600.0, 86400.0
 
@@ -50,6 +52,7 @@ HEADERS = [
     "portability",
     "locality",
 ]
+RECEIVED_HEADERS = ["received (UTC)", "method", "model", "data set", "sender", "state"]
 
 
 class Rates:
@@ -95,6 +98,21 @@ class Desk:
     def takes_in(self) -> bool:
         """Whether bundles can be handed in."""
         return self.inbox is not None or self.hub is not None
+
+    def received(self) -> list[list[str]]:
+        """The newest bundles in the inbox: when, what, from whom, and the badge of its state."""
+        from runner.bundle.inbox import RECEIVED, Inbox
+
+        entries = Inbox(self.inbox).entries() if self.inbox else []
+        return [
+            [
+                entry.received[:16].replace("T", " "),
+                *(str((entry.event(RECEIVED) or {}).get(name, "")) for name in ("method", "model", "data")),
+                entry.sender,
+                badges.OF_STATE.get(entry.state, entry.state),
+            ]
+            for entry in entries[: -MOST_SHOWN - 1 : -1]
+        ]
 
     def check(self, path: str | Path, who: str) -> Report:
         """Check a file for a visitor."""

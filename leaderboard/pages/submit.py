@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from leaderboard.intake.desk import BUNDLES_A_DAY, FILE_BYTES, HEADERS, Desk
+from leaderboard.intake.desk import BUNDLES_A_DAY, FILE_BYTES, HEADERS, RECEIVED_HEADERS, Desk
 from leaderboard.pages import common
 
 STEPS = """
@@ -43,6 +43,15 @@ def build(desk: Desk) -> None:
     taken.elem_id = "taken"
     gr.Markdown(f"At most {BUNDLES_A_DAY} bundles a day. Nothing of a bundle is executed here. {_where(desk)}")
 
+    received = gr.Dataframe(
+        headers=RECEIVED_HEADERS, label="What came in", interactive=False, datatype="str", elem_classes="board-table",
+        elem_id="received", visible=False, buttons=[],
+    )  # fmt: skip
+
+    def came_in() -> Any:
+        rows = desk.received()
+        return gr.update(value={"headers": RECEIVED_HEADERS, "data": rows}, visible=bool(rows))
+
     def check(path: str | None, request: gr.Request, profile: gr.OAuthProfile | None) -> list[Any]:
         if not path:
             return ["", "", gr.update(visible=False), gr.update(interactive=False), ""]
@@ -58,16 +67,17 @@ def build(desk: Desk) -> None:
 
     def hand_in(
         path: str | None, name: str, request: gr.Request, profile: gr.OAuthProfile | None, token: gr.OAuthToken | None
-    ) -> str:
+    ) -> list[Any]:
         if not path:
-            return "There is no file yet."
-        return desk.hand_in(
-            path, profile.username if profile else name, _who(request, profile), token.token if token else None
-        )
+            return ["There is no file yet.", gr.skip()]
+        sender = profile.username if profile else name
+        sentence = desk.hand_in(path, sender, _who(request, profile), token.token if token else None)
+        return [sentence, came_in()]
 
     options: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "desk", "api_visibility": "private"}
     file.change(check, file, [title, findings, rows, send, taken], **options)
-    send.click(hand_in, [file, sender], taken, **options)
+    send.click(hand_in, [file, sender], [taken, received], **options)
+    common.current_page().load(came_in, None, received, show_progress="hidden", api_visibility="private")
 
 
 def _where(desk: Desk) -> str:

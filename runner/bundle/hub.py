@@ -142,12 +142,13 @@ def _sentences(dataset: str) -> Iterator[None]:
     from huggingface_hub.errors import HfHubHTTPError
 
     # httpx or httpx2, whichever the installed huggingface_hub is built on.
-    lost: tuple[type[Exception], ...] = tuple(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+    transport = [base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError"]
+    lost: tuple[type[Exception], ...] = (*transport, OSError, RuntimeError)  # the last is raised by hf_xet
     try:
         yield
     except HfHubHTTPError as problem:
         raise HubError(_sentence(problem.response.status_code, dataset)) from problem
-    except (*lost, OSError, RuntimeError) as problem:  # hf_xet raises RuntimeError
+    except lost as problem:
         raise HubError("The Hub can't be reached just now.") from problem
     except (ValueError, KeyError, TypeError) as problem:
         raise HubError("The Hub's answer could not be understood.") from problem

@@ -29,6 +29,10 @@ def test_a_bundle_is_checked_previewed_and_taken_in(desk: Desk, bundle: Path) ->
     assert desk.inbox is not None
     (entry,) = Inbox(desk.inbox).entries()
     assert (entry.sender, entry.state) == ("Ada", "self-reported")
+    (shown,) = desk.received()
+    assert shown[1:] == ["ICE", "tiny", "toy", "Ada", "◇ self-reported"]
+    Inbox(desk.inbox).append(entry.content_hash, "rejected", "Max", reason="No.")
+    assert desk.received()[0][-1] == "rejected"
 
 
 def test_what_the_desk_refuses(desk: Desk, bundle: Path, content: bytes, tmp_path: Path) -> None:

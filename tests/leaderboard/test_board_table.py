@@ -100,8 +100,8 @@ def test_badges_say_whose_word_it_is(board: Board) -> None:
         {"state": "self-reported", "body": {}},
     ])  # fmt: skip
     found = [badges.badge(key, submitted) for key in ("a", "b", "c", "d", "")]
-    assert found == [badges.SELF_REPORTED, badges.SELF_REPORTED, badges.VERIFIED, badges.VERIFIED, ""]
-    for badge in (badges.VERIFIED, badges.SELF_REPORTED, badges.REPORTED):
+    assert found == [badges.RE_SCORED, badges.RE_SCORED, badges.RE_RUN, badges.VERIFIED, ""]
+    for badge in (badges.VERIFIED, *badges.OF_STATE.values(), badges.REPORTED):
         assert badge in TERMS["badge"]
 
 
