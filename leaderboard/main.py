@@ -56,6 +56,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--inbox", default=os.environ.get("PALIMPSEST_INBOX"), help="folder that takes submissions in; none without it"
     )
+    parser.add_argument(
+        "--hub-dataset", default=os.environ.get("PALIMPSEST_HUB_DATASET"),
+        help="dataset on the Hub (owner/name) that gets a pull request for each submission; on a Space with sign-in",
+    )  # fmt: skip
     parser.add_argument("--mcp", action="store_true", help="offer the API to agents, too (needs gradio[mcp])")
     parser.add_argument("--open", action="store_true", help="open a browser")
     return parser.parse_args(arguments)
@@ -67,10 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from db.errors import StoreError
     from db.reader import Reader
+    from leaderboard.intake.signing_in import hub_dataset
 
     try:
         if options.mcp and importlib.util.find_spec("mcp") is None:
             raise ValueError('--mcp needs the package mcp: pip install "gradio[mcp]".')
+        hub = hub_dataset(options.hub_dataset)
         port = _port(options.host, options.port)
         location, name = choose_database(options.db)
         reader = Reader.open(location)
@@ -85,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from leaderboard.playground.lab import Lab
 
     lab = Lab(options.models or DEFAULT_MODELS, device=options.device)
-    demo = board.build(shown, lab, Desk(reader.database, options.inbox))
+    demo = board.build(shown, lab, Desk(reader.database, options.inbox, hub))
     # The first visitor finds the first table made. A daemon, so that Ctrl-C doesn't wait for it.
     threading.Thread(target=twins.table, args=(shown, "leaderboard", {}), daemon=True).start()
     try:
