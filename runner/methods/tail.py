@@ -3,24 +3,35 @@
 While a value is optimised the same rows pass the model a few dozen times, and each time only one hidden vector per row
 differs. In a causal model nothing before that token depends on it, and nothing below the changed layer does either. So
 the tokens before it are run once and leave their keys and values, and the modules below are run once and their outputs
-are handed out again. The result is that of a whole pass. (A state space leaves no keys and values: its rows are run
-whole.)
+are handed out again. From the second pass on the blocks from there up are called one after the other with what the
+model gave them in the first, without the masks, rotations and lower blocks that the model would make again; where the
+first pass shows that a family does something else between its blocks and its logits, the whole model is run each time.
+The result is that of a whole pass. (A state space leaves no keys and values: its rows are run whole.)
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from runner.methods.hooks import hooked
+from runner.methods.hooks import hidden, hooked
 from runner.methods.subject import Row
 from runner.models.batch import forward, keeps_states
 from runner.models.lm import LanguageModel
+from runner.models.structure import MIXERS
+
+
+class _Call(NamedTuple):
+    """A block as the model called it."""
+
+    block: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 class Tail:
@@ -32,13 +43,21 @@ class Tail:
     -100 for a row without one).
     """
 
-    def __init__(self, lm: LanguageModel, rows: Sequence[Row], constant: Sequence[nn.Module]) -> None:
-        """constant: modules that run at most once per pass and whose outputs no change will reach."""
+    def __init__(
+        self, lm: LanguageModel, rows: Sequence[Row], constant: Sequence[nn.Module], plain: bool = False
+    ) -> None:
+        """constant: modules that run at most once per pass and whose outputs no change will reach.
+
+        plain: run the whole model each time.
+        """
         from transformers import DynamicCache
 
         self.lm = lm
         self.constant = constant
+        self._plain = plain
         self._outputs: list[tuple[nn.Module, Any]] = []
+        self._calls: list[_Call] | None = None  # none yet; empty: the whole model has to be run
+        self._first_cache: Any = None  # what stands for the cache in these calls
         pad, device = int(lm.tokenizer.pad_token_id), lm.device
         n_before = max(row.at for row in rows)
         width = max(len(row.ids) - row.at for row in rows)
@@ -62,8 +81,8 @@ class Tail:
         whole = keeps_states(lm.model)
         self.at = n_before if whole else 0
         self.ids = torch.cat([head, ids], 1) if whole else ids
-        self._cache = None if whole else DynamicCache(config=lm.model.config)
-        if n_before and not whole:
+        self._cache = DynamicCache(config=lm.model.config) if n_before and not whole else None
+        if self._cache is not None:
             with torch.no_grad():
                 forward(lm.model, head, self.mask[:, :n_before], self.positions[:, :n_before], self._cache, 1)
 
@@ -77,14 +96,65 @@ class Tail:
 
     def logits(self) -> Tensor:
         """Logits at the places asked for, [places, vocabulary]. Hooks on the changed layer and above take effect."""
+        handing_out = hand_out(self._outputs) if self._outputs else self._remember()
+        with handing_out:
+            if self._calls:
+                return self._through_blocks(self._calls)
+            return self._through_model()
+
+    def _through_blocks(self, calls: Sequence[_Call]) -> Tensor:
+        structure, cache = self.lm.structure, self._copy_of_cache()
+
+        def fresh(value: Any) -> Any:
+            return cache if cache is not None and value is self._first_cache else value
+
+        state = calls[0].args[0]
+        for block, args, kwargs in calls:
+            options = {key: fresh(value) for key, value in kwargs.items()}
+            state = hidden(block(state, *map(fresh, args[1:]), **options))
+        logits: Tensor = structure.head(structure.final_norm(self.pick(state)[None]))[0]
+        return logits
+
+    def _through_model(self) -> Tensor:
+        """A pass of the whole model; the first one finds out whether its blocks alone will do from now on."""
 
         def choose(head: nn.Module, args: Any) -> Any:
             return (self.pick(args[0])[None], *args[1:])
 
-        handing_out = hand_out(self._outputs) if self._outputs else self._remember()
-        with handing_out, hooked(self.lm.structure.head, choose, on_input=True):
+        calls: list[_Call] = []
+        states: list[Tensor] = []
+
+        def called(block: nn.Module, args: Any, kwargs: Any) -> None:
+            calls.append(_Call(block, args, kwargs))
+
+        structure, cache = self.lm.structure, self._copy_of_cache()
+        # From the last constant block on: it is not run again, but what is hooked to it is.
+        blocks = structure.blocks[max(0, sum(b in self.constant for b in structure.blocks) - 1) :]
+        with ExitStack() as stack:
+            stack.enter_context(hooked(structure.head, choose, on_input=True))
+            if self._calls is None:
+                for block in blocks:
+                    handle = block.register_forward_pre_hook(called, with_kwargs=True)
+                    stack.callback(handle.remove)
+                    watch = hooked(block, lambda module, args, output: states.append(hidden(output)))
+                    stack.enter_context(watch)
             positions = self.positions[:, -self.ids.shape[1] :]
-            return forward(self.lm.model, self.ids, self.mask, positions, self._copy_of_cache(), keep=0)[0]
+            logits = forward(self.lm.model, self.ids, self.mask, positions, cache, keep=0)[0]
+        if self._calls is None:
+            self._calls, self._first_cache = calls if self._chained(blocks, calls, states, logits) else [], cache
+        return logits
+
+    @torch.no_grad()
+    def _chained(
+        self, blocks: Sequence[nn.Module], calls: Sequence[_Call], states: Sequence[Tensor], logits: Tensor
+    ) -> bool:
+        """Whether the model is its blocks, each on the last one's output, then the final norm and the head."""
+        if self._plain or [call.block for call in calls] != list(blocks) or not all(call.args for call in calls):
+            return False
+        if any(call.args[0] is not state for call, state in zip(calls[1:], states, strict=False)):
+            return False
+        again = self.lm.structure.head(self.pick(self.lm.structure.final_norm(states[-1]))[None])[0]
+        return again.dtype == logits.dtype and torch.equal(again, logits)
 
     def _copy_of_cache(self) -> Any:
         """What a pass may append to; it shares the cache's tensors."""
@@ -130,7 +200,20 @@ def hand_out(outputs: Sequence[tuple[nn.Module, Any]]) -> Iterator[None]:
 
 
 def before_mlp_out(lm: LanguageModel, layer: int) -> list[nn.Module]:
-    """Everything costly that a change of this layer's MLP output does not reach: the blocks below, and the layer's own
-    linear maps, of which the down-projection is the last."""
-    maps = [m for m in lm.structure.blocks[layer].modules() if getattr(getattr(m, "weight", None), "ndim", 0) == 2]
-    return [*lm.structure.blocks[:layer], *maps]
+    """Everything costly that a change of this layer's MLP output does not reach: the blocks below, the layer's
+    attention and its own linear maps, of which the down-projection is the last."""
+    return [*before_mlp_weight(lm, layer), *_maps(lm.structure.mlp_out(layer).module)]
+
+
+def before_mlp_weight(lm: LanguageModel, layer: int) -> list[nn.Module]:
+    """The same for a change of the down-projection's weight: without the module that holds it."""
+    block = lm.structure.blocks[layer]
+    holder = lm.model.get_submodule(lm.structure.mlp_weight(layer).rpartition(".")[0])
+    attention = [
+        child for name, child in block.named_children() if name in MIXERS and holder not in set(child.modules())
+    ]
+    return [*lm.structure.blocks[:layer], *attention, *(m for m in _maps(block) if m is not holder)]
+
+
+def _maps(module: nn.Module) -> list[nn.Module]:
+    return [m for m in module.modules() if getattr(getattr(m, "weight", None), "ndim", 0) == 2]
