@@ -38,6 +38,7 @@ class DatasetEntry(_Entry):
     path: str | None = None
     split: str | None = None
     seed: Seed | None = None  # of a generated data set
+    cases: Count | None = None  # the first so many, where that is fewer than the grid's
 
 
 class ProtocolEntry(_Entry):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Values of hyperparameters that name no file, even where a file or folder of that name lies about.
-WORDS = ("", "auto", "bm25", "minilm", "contriever", "atlas", "located")
+WORDS = ("", "auto", "bm25", "minilm", "contriever", "atlas", "atlas+superseded", "located")
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ def read_dataset(entry: DatasetEntry, n_cases: int, probes: int | None) -> Loade
 
     from runner.datasets import base
 
-    loaded = base.load(entry.name, entry.path, split=entry.split, seed=entry.seed, limit=n_cases)
+    limit = min(n_cases, entry.cases or n_cases)
+    loaded = base.load(entry.name, entry.path, split=entry.split, seed=entry.seed, limit=limit)
     if probes is None:
         return loaded
     cases = list(limit_probes(loaded.cases, probes))

@@ -121,7 +121,8 @@ class World:
         """All entities of a type, lazily."""
         return (Entity(kind, i) for i in range(self.count(kind)))
 
-    def _stem(self, entity: Entity) -> str:
+    def stem(self, entity: Entity) -> str:
+        """What an entity's names are formed from; in one world no two have the same. Raises KeyError for a list's."""
         offset = 0
         for kind, n in self._counts.items():
             if kind == entity.kind:
@@ -133,11 +134,11 @@ class World:
         """The entity's full name."""
         if entity.kind in LISTS:
             return LISTS[entity.kind][entity.number]
-        return names.name(entity.kind, self._stem(entity), entity.number)
+        return names.name(entity.kind, self.stem(entity), entity.number)
 
     def alias(self, entity: Entity) -> str | None:
         """The entity's other name, or None."""
-        return None if entity.kind in LISTS else names.alias(entity.kind, self._stem(entity), entity.number)
+        return None if entity.kind in LISTS else names.alias(entity.kind, self.stem(entity), entity.number)
 
     def known_as(self, entity: Entity) -> tuple[str, ...]:
         """All names of an entity, the full name first."""

@@ -1,4 +1,4 @@
-"""The invented world's cases, as data sets: single facts ("atlas") and events ("atlas-events")."""
+"""The invented world's cases, as data sets: single facts, events, everything that follows from a fact, new facts."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ FACTS = Info(
     "none",
 )
 EVENTS = replace(FACTS, probe_kinds=(*SHARED_KINDS, "portability/unknown"))
+AUDIT = replace(FACTS, probe_kinds=(*SHARED_KINDS, "portability/alias"))
+NEW_KINDS = (
+    "reliability",
+    "generalization",
+    "portability/alias",
+    "portability/inverse",
+    "locality/far",
+    "locality/near",
+)
+NEW = replace(FACTS, probe_kinds=NEW_KINDS)
 
 
 @register("atlas", FACTS)
@@ -46,6 +56,26 @@ def load_events(path: str | Path | None, split: str | None = None, seed: int | N
     from runner.atlas.event_cases import build_event_cases
 
     return _build("atlas-events", build_event_cases, path, split, seed)
+
+
+@register("atlas-audit", AUDIT)
+def load_audit(path: str | Path | None, split: str | None = None, seed: int | None = None) -> Loaded:
+    """Single facts of the invented world, each with everything that follows from it within three hops.
+
+    Raises UserError where a path is given."""
+    from runner.atlas.audit import build_audit
+
+    return _build("atlas-audit", build_audit, path, split, seed)
+
+
+@register("atlas-new", NEW)
+def load_new(path: str | Path | None, split: str | None = None, seed: int | None = None) -> Loaded:
+    """New facts about entities that the invented world doesn't have; of the split "sampled" every 20th case is asked.
+
+    Raises UserError where a path is given."""
+    from runner.atlas.new_cases import build_new_cases
+
+    return _build("atlas-new", build_new_cases, path, split, seed)
 
 
 def _build(

@@ -132,7 +132,9 @@ class Info:
 # name -> module: a loader's module is imported when it is first asked for.
 _MODULES = {
     "atlas": "runner.datasets.atlas",
+    "atlas-audit": "runner.datasets.atlas",
     "atlas-events": "runner.datasets.atlas",
+    "atlas-new": "runner.datasets.atlas",
     "counterfact": "runner.datasets.counterfact",
     "elken": "runner.datasets.elken",
     "hallueditbench": "runner.datasets.hallueditbench",

@@ -12,6 +12,7 @@ from runner.errors import UserError
 from runner.types import Edit
 
 ATLAS = "atlas"
+WITH_SUPERSEDED = "atlas+superseded"
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,12 @@ class Distractors:
     """`n` statements from a source, drawn with a seed.
 
     source: "atlas" (facts of the invented world as they are; beyond its own number, facts of another invented world
-    about other names) or a UTF-8 file with one statement per line. Raises UserError for a file that has too few.
+    about other names), "atlas+superseded" (the same, and an edit leaves those that it contradicts where they are) or a
+    UTF-8 file with one statement per line. Raises UserError for a file that has too few.
     """
 
     def __init__(self, source: str, n: int, seed: int) -> None:
+        self.keeps_superseded = source == WITH_SUPERSEDED
         self.stated = drawn(source, n, seed)
         self.restart()
 
@@ -54,8 +57,11 @@ class Distractors:
         """The statements that could contradict an edit; each is named once.
 
         Of a known fact: those of the edit's relation that name its subject or its new object (a marriage ends two
-        others); where the edit's relation isn't known, and of a line of a file: those that name the subject.
+        others); where the edit's relation isn't known, and of a line of a file: those that name the subject. None where
+        superseded statements stay.
         """
+        if self.keeps_superseded:
+            return []
         if edit.relation is None:
             known = [text for texts in self._by_fact.values() for text in texts if edit.subject in text]
         else:
@@ -71,11 +77,12 @@ class Distractors:
 def drawn(source: str, n: int, seed: int) -> tuple[Stated, ...]:
     """`n` different statements of a source in random order; the same arguments give the same ones."""
     rng = random.Random(f"distractors/{seed}")
-    if source == ATLAS:
+    if source in (ATLAS, WITH_SUPERSEDED):
         return _from_atlas(n, seed, rng)
     path = Path(source).expanduser()
     if not path.is_file():
-        raise UserError(f"no file of distractors at {source}; give '{ATLAS}' or a text file with one statement a line.")
+        known = f"'{ATLAS}', '{WITH_SUPERSEDED}'"
+        raise UserError(f"no file of distractors at {source}; give {known} or a text file with one statement a line.")
     lines = list(dict.fromkeys(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()))
     if len(lines) < n:
         raise UserError(f"{source} has {len(lines)} different statements, fewer than the {n} distractors asked for.")

@@ -54,11 +54,11 @@ class SCRHparams(Hparams):
         False,
         description="A later edit of the same subject and relation, or the same prompt, replaces the earlier one.",
     )
-    distractors: int = Field(
-        0, ge=0, description="Statements that lie in memory before the first edit; none contradicts an edit."
-    )
+    distractors: int = Field(0, ge=0, description="Statements that lie in memory before the first edit.")
     distractors_from: str = Field(
-        "atlas", description="Where distractors are drawn from: atlas, or a text file with one statement a line."
+        "atlas",
+        description="Where distractors are drawn from: atlas, atlas+superseded (an edit leaves the statement that it "
+        "contradicts in memory; else it takes it out), or a text file with one statement a line.",
     )
 
 

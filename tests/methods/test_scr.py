@@ -8,6 +8,7 @@ import pytest
 
 from runner import prompts
 from runner.errors import UserError
+from runner.methods.distractors import drawn
 from runner.methods.scr import SCR, parse_confirmation
 from runner.models.generate import Generated
 from runner.models.lm import LanguageModel
@@ -213,3 +214,17 @@ def test_distractors_lie_in_memory_and_never_contradict_an_edit(tmp_path, monkey
     assert method.memory.statements == before
     with pytest.raises(UserError, match="has 4 different statements, fewer than the 5"):
         SCR(tiny.language_model(), PROTOCOL, {**hparams, "distractors": 5})
+
+
+def test_superseded_statements_stay_in_memory_where_asked_for():
+    old = drawn("atlas", 3, 0)[0]
+    assert old.fact is not None
+    subject, relation, _ = old.fact
+    edit = Edit(subject, "Who?", "Olm", None, f"{subject} has Olm.", relation)
+    for source, stays in (("atlas", False), ("atlas+superseded", True)):
+        method = SCR(tiny.language_model(), PROTOCOL, {**BM25, "distractors": 3, "distractors_from": source})
+        method.edit([edit])
+        assert (old.text in method.memory.statements) == stays
+        assert edit.statement in method.memory.statements
+        method.undo()
+        assert len(method.memory) == 3

@@ -142,3 +142,12 @@ def test_bad_values_on_the_command_line(change: dict[str, object], said: str) ->
 def test_data_needs_a_data_set_that_is_read_from_a_file() -> None:
     with pytest.raises(UserError, match="--data"):
         override(gridfile.load("atlas-quick").grid, data="x.json")
+
+
+def test_a_data_set_may_take_fewer_cases_than_the_grid() -> None:
+    from runner.plan import read_dataset
+
+    grid = gridfile.load("retraining").grid
+    assert [entry.cases for entry in grid.datasets] == [10, 100, 1000]
+    sizes = [len(read_dataset(entry, 12, 1).cases) for entry in grid.datasets[:2]]
+    assert sizes == [10, 12]
