@@ -19,7 +19,7 @@ def test_blocks_alone_equal_the_whole_model(family):
     site, calls = lm.structure.mlp_out(1).module, []
 
     def change(module, args, output):
-        return output * (1 + len(calls))
+        return output.roll(len(calls), -1)
 
     logits = {}
     for plain in (True, False):
