@@ -78,11 +78,10 @@ def _moments(bench: Bench, ridge: float) -> Any:
     return stats
 
 
-def rome_settings(bench: Bench) -> Any:
-    """The settings of the reference's ROME."""
-    return bench.checkouts.module(f"{EASYEDIT}/rome/rome_hparams.py").ROMEHyperParams(
-        layers=[LAYER], context_template_length_params=[], alg_name="ROME", **reference_settings(bench)
-    )
+def rome_settings(bench: Bench, name: str = "rome", upper: str = "ROME") -> Any:
+    """The settings of the reference's ROME, or of another editor that takes the same, by its names."""
+    make = getattr(bench.checkouts.module(f"{EASYEDIT}/{name}/{name}_hparams.py"), f"{upper}HyperParams")
+    return make(layers=[LAYER], context_template_length_params=[], alg_name=upper, **reference_settings(bench))
 
 
 def rome_templates(bench: Bench) -> list[str]:
@@ -97,16 +96,26 @@ def memit_templates(bench: Bench) -> list[str]:
 
 @comparison("ROME", needs=f"{EASYEDIT}/rome/rome_main.py")
 def rome(bench: Bench) -> Comparison:
-    folder, templates = f"{EASYEDIT}/rome", rome_templates(bench)
-    main = bench.checkouts.module(f"{folder}/rome_main.py")
+    return _rome(bench, "rome", rome_settings(bench))
+
+
+@comparison("R-ROME", needs=f"{EASYEDIT}/r_rome/r_rome_main.py")
+def r_rome(bench: Bench) -> Comparison:
+    return _rome(bench, "r_rome", rome_settings(bench, "r_rome", "R_ROME"))
+
+
+def _rome(bench: Bench, name: str, settings: Any) -> Comparison:
+    """ROME, or the one that differs in its keys, by the name of the reference's files."""
+    folder, templates = f"{EASYEDIT}/{name}", rome_templates(bench)
+    main = bench.checkouts.module(f"{folder}/{name}_main.py")
     moments = bench.checkouts.module(f"{folder}/compute_u.py").inv_mom2_cache
-    settings = rome_settings(bench)
+    apply = getattr(main, f"apply_{name}_to_model")
 
     def theirs(batches: Batches) -> None:
         main.CONTEXT_TEMPLATES_CACHE = templates
         moments.clear()
         for edit in [edit for batch in batches for edit in batch]:
-            main.apply_rome_to_model(bench.lm.model, bench.tokenizer, bench.requests([edit]), settings)
+            apply(bench.lm.model, bench.tokenizer, bench.requests([edit]), settings)
 
     return Comparison(own_settings(bench, templates, layer=LAYER), theirs)
 
@@ -130,24 +139,6 @@ def memit(bench: Bench) -> Comparison:
             main.apply_memit_to_model(bench.lm.model, bench.tokenizer, bench.requests(batch), settings)
 
     return Comparison(own_settings(bench, templates, layers=LAYERS, mom2_update_weight=WEIGHT), theirs)
-
-
-@comparison("R-ROME", needs=f"{EASYEDIT}/r_rome/r_rome_main.py")
-def r_rome(bench: Bench) -> Comparison:
-    folder, templates = f"{EASYEDIT}/r_rome", rome_templates(bench)
-    main = bench.checkouts.module(f"{folder}/r_rome_main.py")
-    moments = bench.checkouts.module(f"{folder}/compute_u.py").inv_mom2_cache
-    settings = bench.checkouts.module(f"{folder}/r_rome_hparams.py").R_ROMEHyperParams(
-        layers=[LAYER], context_template_length_params=[], alg_name="R-ROME", **reference_settings(bench)
-    )
-
-    def theirs(batches: Batches) -> None:
-        main.CONTEXT_TEMPLATES_CACHE = templates
-        moments.clear()
-        for edit in [edit for batch in batches for edit in batch]:
-            main.apply_r_rome_to_model(bench.lm.model, bench.tokenizer, bench.requests([edit]), settings)
-
-    return Comparison(own_settings(bench, templates, layer=LAYER), theirs)
 
 
 @comparison("EMMET", needs=f"{EASYEDIT}/emmet/emmet_main.py")

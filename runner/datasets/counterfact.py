@@ -112,24 +112,19 @@ def one_hop(record: Record, tally: fields.Tally) -> Probe | None:
 
 
 def _read_flat(record: Record, tally: fields.Tally) -> Case | None:
-    data = record.data
-    prompt = fields.text(record, data, "prompt", tally)
-    subject = fields.text(record, data, "subject", tally)
-    target = fields.text(record, data, "target_new", tally, fields.TRIMMED_TARGETS)
-    if not (prompt and subject and target):
-        tally.dropped[fields.NO_TARGET] += 1
+    read = fields.flat_edit(record, tally)
+    if read is None:
         return None
-    old = fields.answers(record, data.get("ground_truth"), "ground_truth", tally)
+    (edit, _), data = read, record.data
     rephrase = fields.text(record, data, "rephrase_prompt", tally)
     neighbour = fields.text(record, data, "locality_prompt", tally)
     truth = fields.answers(record, data.get("locality_ground_truth"), "locality_ground_truth", tally)
-    edit = Edit(subject, prompt, target, old[0][0] if old else None, fields.statement(prompt, target))
-    new = ((target,),)
+    new = ((edit.target,),)
     return _case(
         record,
         edit,
         [
-            fields.probe(RELIABILITY, prompt, new, tally),
+            fields.probe(RELIABILITY, edit.prompt, new, tally),
             fields.probe(GENERALIZATION, rephrase, new, tally),
             fields.probe(NEIGHBORHOOD, neighbour, truth, tally),
         ],

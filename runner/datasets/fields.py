@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.datasets.records import Record, kind_of
 from runner.protocol import is_question
-from runner.types import LOCALITY, Probe
+from runner.types import LOCALITY, Edit, Probe
 
 TRIMMED_TARGETS = "targets with edge white space"
 TRIMMED_OTHER = "other texts with edge white space"
@@ -55,6 +55,22 @@ def _trim(record: Record, value: str, key: str, tally: Tally, note: str) -> str:
     if trimmed != value:
         tally.notes[note] += 1
     return trimmed
+
+
+def flat_edit(record: Record, tally: Tally) -> tuple[Edit, Answers] | None:
+    """The edit of a record with `prompt`, `subject`, `target_new` and `ground_truth` at its top, stated by rule.
+
+    With what was right before, all of it. None (counted) where a part is empty. Raises UserError where one is missing.
+    """
+    data = record.data
+    prompt = text(record, data, "prompt", tally)
+    subject = text(record, data, "subject", tally)
+    target = text(record, data, "target_new", tally, TRIMMED_TARGETS)
+    if not (prompt and subject and target):
+        tally.dropped[NO_TARGET] += 1
+        return None
+    old = answers(record, data.get("ground_truth"), "ground_truth", tally)
+    return Edit(subject, prompt, target, old[0][0] if old else None, statement(prompt, target)), old
 
 
 def part(record: Record, data: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -8,14 +8,14 @@ a rewording, `portability` and `locality` (objects of probe kinds). Beside the f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner.datasets import fields, hygiene
 from runner.datasets.base import Loaded, make_loaded
 from runner.datasets.records import Record, read_records
 from runner.datasets.sources import Published, locate
-from runner.types import GENERALIZATION, LOCALITY, PORTABILITY, RELIABILITY, Case, Edit, Probe
+from runner.types import GENERALIZATION, LOCALITY, PORTABILITY, RELIABILITY, Case, Probe
 
 REPO = "zjunlp/KnowEdit"
 PAGE = f"https://huggingface.co/datasets/{REPO}"
@@ -65,21 +65,19 @@ def read_case(
     record: Record, layout: Layout, sentences: Mapping[tuple[str, str], str], tally: fields.Tally
 ) -> Case | None:
     """The case of one record; None (counted) where it asks nothing or changes to nothing."""
-    data = record.data
-    prompt = fields.text(record, data, "prompt", tally)
-    subject = fields.text(record, data, "subject", tally)
-    target = fields.text(record, data, "target_new", tally, fields.TRIMMED_TARGETS)
-    if not (prompt and subject and target):
-        tally.dropped[fields.NO_TARGET] += 1
+    read = fields.flat_edit(record, tally)
+    if read is None:
         return None
-    old = fields.answers(record, data.get("ground_truth"), "ground_truth", tally)
-    sentence = sentences.get((prompt, target))
+    (edit, old), data = read, record.data
+    sentence = sentences.get((edit.prompt, edit.target))
     tally.notes[SENTENCE_FOUND if sentence else SENTENCE_MADE] += 1
-    edit = Edit(subject, prompt, target, old[0][0] if old else None, sentence or fields.statement(prompt, target))
-    probes: list[Probe | None] = [fields.probe(RELIABILITY, prompt, ((target,),), tally)]
+    if sentence:
+        edit = replace(edit, statement=sentence)
+    new = ((edit.target,),)
+    probes: list[Probe | None] = [fields.probe(RELIABILITY, edit.prompt, new, tally)]
     if layout.rephrase is not None and layout.rephrase in data:
         rephrase = fields.text(record, data, layout.rephrase, tally)
-        probes.append(fields.probe(GENERALIZATION, rephrase, ((target,),), tally))
+        probes.append(fields.probe(GENERALIZATION, rephrase, new, tally))
     probes += fields.grouped_probes(record, "portability", PORTABILITY, tally)
     probes += fields.grouped_probes(record, "locality", LOCALITY, tally)
     # The record's position, not a running number: what is dropped before it must not change the id.

@@ -14,12 +14,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import nn
 
-from runner.methods.base import WeightMethod
+from runner.methods.base import Hparams, WeightMethod
 from runner.methods.supervised import Training, target_loss
 from runner.models.lm import Pair
 from runner.types import Edit
+
+
+class JointHparams(Hparams):
+    """What training on all edits together is set by."""
+
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="most passes over all edits; None: the model's configuration, else LocFT-BF 25, retrain 10",
+    )
+    batch_size: int | None = Field(
+        None, ge=1, description="rows in a mini-batch; None: the model's configuration, else LocFT-BF 100, retrain 16"
+    )
+    lr: float | None = Field(
+        None, gt=0, description="learning rate; None: the model's configuration, else LocFT-BF 5e-4, retrain 1e-5"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="LocFT-BF: Adam's (L2); retrain: AdamW's")
+    min_loss: float = Field(
+        1e-2, ge=0, description="a batch below this loss makes no step, an epoch below it is the last (nats per token)"
+    )
 
 
 class JointTraining(WeightMethod, ABC):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from runner.methods.base import Hparams
-from runner.methods.joint import JointTraining
+from runner.methods.joint import JointHparams, JointTraining
 from runner.methods.layers import LAYER_HELP, LayerChoice, choose_layer
 from runner.methods.registry import register
 from runner.methods.supervised import edit_pair
@@ -18,22 +18,16 @@ from runner.types import Edit
 DEPTH = 0.69  # of the published layer for Llama (22 of 32)
 
 
-class LocFTBFHparams(Hparams):
-    """Hyperparameters of LocFT-BF; the defaults are those published for Llama-3-8B."""
+class LocatedHparams(Hparams):
+    """Which layer is trained. Apart from the others, since these come first."""
 
     layer: LayerChoice = Field(None, description=LAYER_HELP)
     depth: float = Field(DEPTH, ge=0, le=1, description="relative depth of the layer where nothing better is known")
-    epochs: int | None = Field(
-        None, ge=1, description="most passes over all edits; None: the model's configuration, else 25"
-    )
-    batch_size: int | None = Field(
-        None, ge=1, description="edits in a mini-batch; None: the model's configuration, else 100"
-    )
-    lr: float | None = Field(None, gt=0, description="Adam's learning rate; None: the model's configuration, else 5e-4")
-    weight_decay: float = Field(0.0, ge=0, description="Adam's weight decay (L2)")
-    min_loss: float = Field(
-        1e-2, ge=0, description="a batch below this loss makes no step, an epoch below it is the last (nats per token)"
-    )
+
+
+class LocFTBFHparams(JointHparams, LocatedHparams):
+    """Hyperparameters of LocFT-BF; the defaults are those published for Llama-3-8B."""
+
     end_token: bool = Field(True, description="learn the end token after the target too, as published")
 
 

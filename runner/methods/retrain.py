@@ -7,30 +7,16 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from runner.methods.base import Hparams
-from runner.methods.joint import JointTraining
+from runner.methods.joint import JointHparams, JointTraining
 from runner.methods.registry import register
 from runner.methods.supervised import edit_pair
 from runner.models.lm import Pair
 from runner.types import Edit
 
 
-class RetrainHparams(Hparams):
+class RetrainHparams(JointHparams):
     """Hyperparameters of re-training."""
 
-    epochs: int | None = Field(
-        None, ge=1, description="most passes over all new facts; None: the model's configuration, else 10"
-    )
-    batch_size: int | None = Field(
-        None, ge=1, description="rows in a mini-batch; None: the model's configuration, else 16"
-    )
-    lr: float | None = Field(
-        None, gt=0, description="AdamW's learning rate; None: the model's configuration, else 1e-5"
-    )
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
-    min_loss: float = Field(
-        1e-2, ge=0, description="a batch below this loss makes no step, an epoch below it is the last (nats per token)"
-    )
     statements: bool = Field(True, description="learn each fact as a sentence of plain text too")
     end_token: bool = Field(True, description="learn the end token after an answer too")
 

@@ -32,6 +32,25 @@ METHODS: list[tuple[type[JointTraining], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("cls", "written"),
+    [
+        (
+            LocFTBF,
+            '{"layer":null,"depth":0.69,"epochs":null,"batch_size":null,"lr":null,"weight_decay":0.0,"min_loss":0.01,'
+            '"end_token":true}',
+        ),
+        (
+            Retrain,
+            '{"epochs":null,"batch_size":null,"lr":null,"weight_decay":0.0,"min_loss":0.01,"statements":true,'
+            '"end_token":true}',
+        ),
+    ],
+)
+def test_hyperparameters_are_written_as_ever(cls: type[JointTraining], written: str) -> None:
+    assert cls.validate(None).model_dump_json() == written, "published cells are known by these"
+
+
 def test_loss_of_a_padded_batch_is_the_mean_of_the_rows_alone() -> None:
     lm = tiny.language_model("gpt2")
     pairs = [edit_pair(lm, PROTOCOL, edit, end_token) for edit in EDITS for end_token in (False, True)]

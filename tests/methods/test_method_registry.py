@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from runner.errors import UserError
 from runner.methods import registry
 from runner.methods.base import Method
 
+pytestmark = pytest.mark.usefixtures("clean_registry")
 OWN = """
 from typing import ClassVar
 from runner.methods.base import Method
@@ -23,16 +23,6 @@ class Own(Method):
     name: ClassVar[str] = "{name}"
     family: ClassVar[str] = "own"
 """
-
-
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    known = dict(registry._registered)
-    yield
-    # A built-in module is imported once in a process, so what it registered has to stay.
-    built_in = {k: c for k, c in registry._registered.items() if c.__module__ in registry.BUILT_IN.values()}
-    registry._registered.clear()
-    registry._registered.update({**known, **built_in})
 
 
 def test_importing_the_registry_is_light() -> None:

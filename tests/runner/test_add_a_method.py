@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from runner.methods.easyedit.table import EDITORS
 from tests.models import tiny
 
 Capture = pytest.CaptureFixture[str]
+pytestmark = pytest.mark.usefixtures("clean_registry")
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "add-a-method.md"
 
 
@@ -31,15 +32,6 @@ def call(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
     code = cli.main(list(arguments))
     out, err = capsys.readouterr()
     return code, out, err
-
-
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    known = dict(registry._registered)
-    yield
-    built_in = {k: c for k, c in registry._registered.items() if c.__module__ in registry.BUILT_IN.values()}
-    registry._registered.clear()
-    registry._registered.update({**known, **built_in})
 
 
 @pytest.fixture
