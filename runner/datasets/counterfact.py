@@ -70,10 +70,9 @@ def read_rewrite(record: Record, data: dict[str, object], tally: fields.Tally) -
         return None
     if template.count("{}") != 1:
         record.fail(f"the prompt {template!r} should hold '{{}}' once, where the subject goes.")
-    relation = data.get("relation_id")
+    relation = fields.text(record, data, "relation_id", tally) if isinstance(data.get("relation_id"), str) else ""
     prompt = template.replace("{}", subject)
-    known = relation if isinstance(relation, str) and relation else None
-    return Edit(subject, prompt, target, before or None, fields.statement(prompt, target), known), template
+    return Edit(subject, prompt, target, before or None, fields.statement(prompt, target), relation or None), template
 
 
 def _read_original(record: Record, tally: fields.Tally) -> Case | None:
