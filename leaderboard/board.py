@@ -24,11 +24,13 @@ def build(board: Board, lab: Lab | None = None, desk: Desk | None = None) -> gr.
     import gradio as gr
 
     from leaderboard import api
-    from leaderboard.pages import answers, cards, compare, curves, leaderboard, run, tradeoffs
+    from leaderboard.pages import answers, cards, compare, curves, findings, leaderboard, run, tradeoffs
 
     with gr.Blocks(title=TITLE, analytics_enabled=False) as demo:
         leaderboard.build(board)
         api.add(board)
+    with demo.route("Findings", "findings", show_in_navbar=False):
+        findings.build(board)
     with demo.route("Degradation curves", "curves", show_in_navbar=False):
         curves.build(board)
     with demo.route("Trade-offs", "tradeoffs", show_in_navbar=False):

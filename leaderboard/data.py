@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ from db.reported import read_reported
 from leaderboard import answer_views, badges, cards, compare, extras, facets, papers, runs, tradeoffs, views
 from leaderboard.glossary import MAIN_METRICS
 from leaderboard.state import BOTH, FORCED, FREE, Filters
+
+if TYPE_CHECKING:
+    from leaderboard.findings.finding import Finding
 
 T = TypeVar("T")
 _SCORE_COLUMNS = ["cell_key", "mode", "metric", "value", "low", "high", "n", "scorer_version"]
@@ -216,6 +219,17 @@ class Board:
         cell = self.reader.cell(key) if key else None
         costs = self.reader.costs([key]) if cell else []
         return runs.page(cell, costs[0] if costs else None)
+
+    def findings(self, model: str) -> list[Finding]:
+        """The paper's questions answered about a model, and over all models where a question is about models."""
+
+        def compute() -> list[Finding]:
+            from leaderboard.findings import find_all
+            from leaderboard.findings.frames import Stored
+
+            return find_all(Stored(self.reader, self.cells(), model))
+
+        return self.cached(("findings", model), compute)
 
     def latest_run(self) -> dict[str, Any] | None:
         """Provenance of the newest run."""

@@ -56,6 +56,7 @@ COMPARE = (*COMMON, "edits", "show")
 ANSWERS = (*COMMON, "edits", "method", "kind", "verdict", "search", "page", "answer")
 CARDS = ("card", "name")
 RUN = ("cell",)
+FINDINGS = ("model",)
 
 DEFAULTS = Filters()
 

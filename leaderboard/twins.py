@@ -1,4 +1,4 @@
-"""The .csv and .json twin of every table, at /data/NAME.csv and /data/NAME.json with the page's own query.
+"""The .csv, .json, .tex and .md twin of every table, at /data/NAME.csv with the page's own query.
 
 A plain GET with the same parameters as the page's address; nothing else is needed.
 """
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from db.reader import AnswerQuery
-from leaderboard import choices, extras
+from leaderboard import choices, extras, markup
 from leaderboard.answer_views import expected
+from leaderboard.findings import MODULES
 from leaderboard.state import Filters, from_query
 
 if TYPE_CHECKING:
@@ -84,6 +85,30 @@ def _run(board: Board, filters: Filters) -> tuple[Filters, pd.DataFrame]:
     return filters, pd.DataFrame([*page.facts, ["repeat", page.command]], columns=["what", "value"])
 
 
+def _findings(board: Board, filters: Filters) -> tuple[Filters, pd.DataFrame]:
+    filters, _ = choices.resolve(board, filters)
+    rows = [
+        {
+            "finding": found.question.number, "title": found.question.title, "question": found.question.asks,
+            "answer": found.answer, "measured": found.measured, "by_seed": found.by_seed, "scope": found.scope,
+            "repeat": found.question.repeat[0],
+        }
+        for found in board.findings(filters.model)
+    ]  # fmt: skip
+    return filters, pd.DataFrame(rows)
+
+
+def _finding(number: int) -> Callable[[Board, Filters], tuple[Filters, pd.DataFrame]]:
+    """The numbers behind one finding; before they are measured one row that says how to get them."""
+
+    def rows(board: Board, filters: Filters) -> tuple[Filters, pd.DataFrame]:
+        filters, _ = choices.resolve(board, filters)
+        found = board.findings(filters.model)[number - 1]
+        return filters, found.table if len(found.table) else pd.DataFrame([{"answer": found.answer}])
+
+    return rows
+
+
 TABLES: dict[str, Callable[[Board, Filters], tuple[Filters, pd.DataFrame]]] = {
     "leaderboard": _leaderboard,
     "curves": _curves,
@@ -94,6 +119,14 @@ TABLES: dict[str, Callable[[Board, Filters], tuple[Filters, pd.DataFrame]]] = {
     "reported": _reported,
     "card": _card,
     "run": _run,
+    "findings": _findings,
+    **{f"finding-{number}": _finding(number) for number in range(1, len(MODULES) + 1)},
+}
+EXTENSIONS = {
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "tex": "text/x-tex; charset=utf-8",
+    "md": "text/markdown; charset=utf-8",
 }
 
 
@@ -106,6 +139,17 @@ def table(board: Board, name: str, query: Mapping[str, str], most: int | None = 
         return _answers(board, from_query(query), most)
     filters, frame = TABLES[name](board, from_query(query))
     return filters, frame if most is None else frame.head(most)
+
+
+def written(name: str, extension: str, filters: Filters, frame: pd.DataFrame) -> str:
+    """A table's text in one of EXTENSIONS."""
+    if extension == "json":
+        return as_json(name, filters, frame)
+    if name == "leaderboard" and extension in markup.FORMATS:
+        frame = markup.of_groups(frame, filters.groups)
+    if extension == "md":
+        return markup.as_markdown(frame)
+    return markup.as_latex(frame, name) if extension == "tex" else as_csv(frame)
 
 
 def as_csv(frame: pd.DataFrame) -> str:
@@ -134,14 +178,13 @@ def routes(board: Board) -> list[Route]:
 
     def serve(request: Request) -> Response:
         name, extension = request.path_params["name"], request.path_params["extension"]
-        if name not in TABLES or extension not in ("csv", "json"):
-            known = ", ".join(f"{t}.csv, {t}.json" for t in TABLES)
+        if name not in TABLES or extension not in EXTENSIONS:
+            known = f"{', '.join(TABLES)}, each as .{', .'.join(EXTENSIONS)}"
             return PlainTextResponse(f"no such table; there are {known}\n", status_code=404)
         filters, frame = table(board, name, dict(request.query_params))
-        text = as_csv(frame) if extension == "csv" else as_json(name, filters, frame)
-        media = "text/csv; charset=utf-8" if extension == "csv" else "application/json"
+        text = written(name, extension, filters, frame)
         headers = {"Content-Disposition": f'attachment; filename="palimpsest-{name}.{extension}"'}
-        return Response(text, media_type=media, headers=headers)
+        return Response(text, media_type=EXTENSIONS[extension], headers=headers)
 
     def healthy(_: Request) -> Response:
         return PlainTextResponse(f"ok: {len(board.cells())} cells in {board.name}\n")

@@ -27,6 +27,7 @@ from runner.commands import (
     ls,
     protocols,
     publish,
+    report,
     rescore,
     run,
     show,
@@ -91,6 +92,8 @@ app.command("locate")(locate.locate)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("publish")(publish.publish)
+app.command("report")(report.report)
+app.command("table")(report.table)
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(ls.app, name="ls")
 

@@ -38,6 +38,7 @@ CELLS = {"runner.cells", "runner.fingerprint", "runner.sequence", "runner.execut
 MEASURING = BOTTOM | {"runner.methods", "runner.datasets", "runner.metrics", "runner.models"}
 ALLOWED |= dict.fromkeys(CELLS, MEASURING | CELLS)
 ALLOWED["runner.conformance"] = MEASURING | CELLS
+ALLOWED["runner.costs"] = MEASURING | CELLS
 ALLOWED["runner.locating"] = MEASURING
 ALLOWED["runner.ability"] = MEASURING | CELLS
 ENGINE = {
@@ -51,7 +52,7 @@ ENGINE = {
     "runner.estimate",
 }
 GRIDS = {"runner.grid", "runner.gridfile", "runner.provenance"}
-ALLOWED |= dict.fromkeys(ENGINE, MEASURING | CELLS | ENGINE | GRIDS | {"db"})
+ALLOWED |= dict.fromkeys(ENGINE, MEASURING | CELLS | ENGINE | GRIDS | {"db", "runner.costs"})
 ALLOWED["runner.bundle"] = MEASURING | CELLS | ENGINE | GRIDS | {"db"}
 ALLOWED["runner.publishing"] = BOTTOM | {"runner.datasets", "runner.bundle", "db"}
 CLI = {"runner.cli", "runner.commands", "runner.__main__"}
@@ -67,11 +68,17 @@ ALLOWED |= dict.fromkeys(
         "runner.ability",
         "runner.atlas",
         "runner.bundle",
+        "runner.costs",
         "runner.publishing",
         "runner.conformance",
         "runner.locating",
     },
 )
+
+# The report is the board as a file: the one command that needs the board's sentences, figures and tables, which it
+# must not make a second time.
+ALLOWED["runner.commands.report"] = ALLOWED["runner.commands"] | {"leaderboard", "leaderboard.main"}
+ALLOWED["runner.cli"] = ALLOWED["runner.cli"] | {"runner.commands.report"}
 
 # The playground is the one part of the web app that knows the runner.
 PLAYGROUND = {"leaderboard.playground", "leaderboard.pages.playground"}

@@ -11,7 +11,7 @@ import pandas as pd
 from leaderboard import figures, formatting
 from leaderboard.findings import numbers
 from leaderboard.findings.finding import Finding, Question, bounds, names, plain, scope_line, share, unanswered
-from leaderboard.findings.frames import Frames, comparison, first_seed, is_scr
+from leaderboard.findings.frames import Frames, comparison, first_seed, scr_of
 from leaderboard.findings.numbers import Estimate
 from leaderboard.glossary import MAIN_METRICS
 from leaderboard.state import FREE
@@ -162,7 +162,7 @@ def _length(row: dict[str, Any]) -> str:
 
 
 def _scr(rows: pd.DataFrame, draws: dict[tuple[str, int], numbers.Floats]) -> str:
-    line = rows[rows["label"].map(is_scr)].sort_values("n_edits")
+    line = scr_of(rows).sort_values("n_edits")
     if line.empty:
         return "SCR isn't among them"
     label, last = str(line["label"].iloc[0]), int(line["n_edits"].iloc[-1])
@@ -210,7 +210,7 @@ def _telling(tracks: dict[str, Estimate]) -> str:
 
 def _by_seed(frames: Frames, cells: pd.DataFrame) -> tuple[str, dict[int, float]]:
     """What SCR keeps at the longest length that all seeds have, else the share of methods that break there."""
-    scr = cells[cells["label"].map(is_scr)]
+    scr = scr_of(cells)
     lengths = scr.groupby("seed")["n_edits"].agg(set)
     shared = sorted(set.intersection(*lengths)) if len(lengths) else []
     if len(shared) < 2:

@@ -8,7 +8,7 @@ import pandas as pd
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
 from leaderboard.findings.finding import Finding, Question, bounds, names, scope_line, share, unanswered
-from leaderboard.findings.frames import Frames, averages, comparison, first_seed, is_scr, shares
+from leaderboard.findings.frames import Frames, averages, comparison, first_seed, is_scr, scr_of, shares
 from leaderboard.findings.numbers import Estimate
 from leaderboard.views import UNEDITED
 
@@ -33,7 +33,7 @@ def find(frames: Frames) -> Finding:
     """Answer it at the longest length that SCR has, for the fullest comparison whose cases have groups."""
     cells = comparison(frames.cells())
     seed = first_seed(cells) if len(cells) else 0
-    scr = cells[cells["label"].map(is_scr)]
+    scr = scr_of(cells)
     edited = cells[(cells["method"] != UNEDITED) & (cells["seed"] == seed)]
     length = int((scr if len(scr) else edited)["n_edits"].max()) if len(edited) else 0
     here = edited[edited["n_edits"] == length]
@@ -59,6 +59,7 @@ def find(frames: Frames) -> Finding:
         scope=scope_line(here),
         headline=f"From SCR's lowest to its highest domain at {length:,} in a row",
         seeds=_by_seed(frames, scr[scr["n_edits"] == length]),
+        unit="points",
     )
 
 
@@ -84,7 +85,7 @@ def _table(added: dict[str, pd.Series], groups: pd.Series) -> tuple[pd.DataFrame
 def _steps(frames: Frames, here: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
     """Domain -> SCR's questions that need an edit, and its wrong answers to them by the step that erred first (see
     STEPS); without columns where nothing was looked up."""
-    found = frames.lookups(here.loc[here["label"].map(is_scr), "key"])
+    found = frames.lookups(scr_of(here)["key"])
     found = found[~found["metric"].astype(str).str.startswith("locality")]
     if found.empty:
         return pd.DataFrame()

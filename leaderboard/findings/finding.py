@@ -43,6 +43,7 @@ class Finding:
     answer: one sentence. table: the numbers behind it, shares as 0 to 1. figure, alt: the figure, and in words what it
     shows; both empty where nothing was measured. scope: what was measured. seeds: the headline number under each seed,
     and what it says; measured: False where the experiment has no cells yet.
+    unit: of the headline number: "%" (a share), "points" (a difference of shares), else what follows it.
     """
 
     question: Question
@@ -118,7 +119,7 @@ def seeds_line(what: str, values: Mapping[int, float], unit: str) -> str:
     if len(values) == 1:
         return f"{what}: {shown[0]} (seed {seeds} only; whether another seed says the same is not known)."
     spread = max(values.values()) - min(values.values())
-    width = f"{100 * spread:.1f} points" if unit == "%" else _with_unit(spread, unit)
+    width = f"{100 * spread:.1f} points" if unit in ("%", "points") else _with_unit(spread, unit)
     few = "" if len(values) >= ENOUGH_SEEDS else "; fewer than three seeds, so the spread is a guess"
     return f"{what}: {', '.join(shown)} (seeds {seeds}; from smallest to largest {width}{few})."
 
@@ -126,6 +127,8 @@ def seeds_line(what: str, values: Mapping[int, float], unit: str) -> str:
 def _with_unit(value: float, unit: str) -> str:
     if unit == "%":
         return f"{100 * value:.1f} %"
+    if unit == "points":
+        return f"{formatting.signed(value)} points"
     return f"{value:.2f}{' ' + unit if unit else ''}".replace("-", "−")
 
 

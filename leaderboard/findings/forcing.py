@@ -43,7 +43,7 @@ def find(frames: Frames) -> Finding:
     return Finding(
         QUESTION,
         _sentence(tau, swaps, sure, pairs, length, table),
-        table.drop(columns="method"),
+        table.drop(columns="method").sort_values(FREE, ascending=False),
         plots.slopes(table, FORCED, FREE, ("teacher-forced", "free-running")),
         alt="Lines from each method's teacher-forced average to its free-running one: "
         + "; ".join(

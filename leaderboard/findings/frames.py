@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from db import aggregates
@@ -160,6 +161,11 @@ def first_seed(cells: pd.DataFrame) -> int:
 def is_scr(label: str) -> bool:
     """Plain SCR, in its usual variant."""
     return label.lower() == "scr"
+
+
+def scr_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of plain SCR."""
+    return frame[np.array([is_scr(str(label)) for label in frame["label"]], dtype=bool)]
 
 
 def present_metrics(frames: Iterable[pd.DataFrame]) -> list[str]:

@@ -27,7 +27,7 @@ AGAINST_SCR, AGAINST_EDITOR = "against SCR alone", "against its editor alone"
 def find(frames: Frames) -> Finding:
     """Answer it at the longest length that a hybrid, its editor and SCR have in common."""
     everything = frames.cells()
-    worlds = everything.loc[everything["label"].map(keeps) == HYBRID, "world"].unique()
+    worlds = {w for w, label in zip(everything["world"], everything["label"], strict=True) if keeps(label) == HYBRID}
     cells = comparison(everything[everything["world"].isin(worlds)])
     seed = first_seed(cells) if len(cells) else 0
     own = cells[(cells["seed"] == seed) & (cells["method"] != UNEDITED)]
@@ -50,6 +50,7 @@ def find(frames: Frames) -> Finding:
         scope=scope_line(here),
         headline=f"Mean difference between hybrids and SCR alone at {length:,} in a row",
         seeds=_by_seed(frames, cells[cells["n_edits"] == length]),
+        unit="points",
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
 from leaderboard.findings.finding import Finding, Question, names, plain, scope_line, unanswered
-from leaderboard.findings.frames import WEIGHTS, Frames, comparison, first_seed, is_scr, keeps
+from leaderboard.findings.frames import WEIGHTS, Frames, comparison, first_seed, keeps, scr_of
 from leaderboard.views import UNEDITED, UNEDITED_LABEL
 
 QUESTION = Question(
@@ -39,7 +39,7 @@ def find(frames: Frames) -> Finding:
     cells = comparison(everything[everything["key"].isin(timed)])
     seed = first_seed(cells) if len(cells) else 0
     own = cells[cells["seed"] == seed]
-    scr = own[own["label"].map(is_scr)]
+    scr = scr_of(own)
     if scr.empty:
         return unanswered(QUESTION)
     rows = pd.DataFrame([_row(cell, spent) for cell in own.to_dict("records")])
@@ -106,7 +106,7 @@ def _times(own: pd.DataFrame, spent: pd.DataFrame, label: str, other: str, lengt
 
 
 def _sentence(own: pd.DataFrame, spent: pd.DataFrame, most: int, longest: int, rival: str) -> str:
-    scr = str(own.loc[own["label"].map(is_scr), "label"].iloc[0])
+    scr = str(scr_of(own)["label"].iloc[0])
     said = []
     if rival:
         found = _times(own, spent, scr, rival, most)
@@ -149,7 +149,7 @@ def _paid(own: pd.DataFrame, spent: pd.DataFrame, scr: str, rival: str, length: 
 def _by_seed(frames: Frames, cells: pd.DataFrame, rival: str, length: int) -> dict[int, float]:
     found = {}
     for seed, own in cells.groupby("seed"):
-        scr = own.loc[own["label"].map(is_scr), "label"].head(1)
+        scr = scr_of(own)["label"].head(1)
         if len(scr):
             spent = frames.sequences(own["key"])
             times = _times(own, spent, str(scr.iloc[0]), rival or UNEDITED, length)

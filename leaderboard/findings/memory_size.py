@@ -59,8 +59,9 @@ def find(frames: Frames) -> Finding:
         )
         + ".",
         scope=scope_line(here),
-        headline=f"What {main} loses from the smallest to the largest memory",
+        headline=f"{main} from the smallest to the largest memory",
         seeds=_by_seed(frames, cells[cells["label"] == main]),
+        unit="points",
     )
 
 
@@ -145,5 +146,5 @@ def _by_seed(frames: Frames, cells: pd.DataFrame) -> dict[int, float]:
         cases = averages(frames, ends)
         if ends["size"].nunique() == 2 and len(cases) == 2:
             small, large = (float(shares(cases[key]).mean()) for key in ends["key"])
-            found[int(seed)] = small - large  # type: ignore[call-overload]
+            found[int(seed)] = large - small  # type: ignore[call-overload]
     return found

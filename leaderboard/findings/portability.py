@@ -8,7 +8,7 @@ import pandas as pd
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
 from leaderboard.findings.finding import Finding, Question, bounds, points, scope_line, share, unanswered
-from leaderboard.findings.frames import WEIGHTS, Frames, comparison, first_seed, is_scr, keeps
+from leaderboard.findings.frames import WEIGHTS, Frames, comparison, first_seed, keeps, scr_of
 from leaderboard.findings.numbers import Estimate
 from leaderboard.views import UNEDITED
 
@@ -17,9 +17,9 @@ QUESTION = Question(
     "Portability audit",
     "After one edit, which of the questions that follow from it are answered right, by kind and by distance?",
     ("python -m runner run portability-audit",),
-    "The model was trained to follow links of the invented world, so the unedited facts of a chain are known for sure: "
-    "what is lost is lost by the edit, not by gaps in the model's knowledge. How far a large model's own gaps add to "
-    "that can't be seen here.",
+    "The model was trained on every fact of the invented world and on following its links, so what is lost is mostly "
+    "lost by the edit, not by gaps in the model's knowledge. How far a large model's own gaps add to that can't be "
+    "seen here.",
 )
 AUDIT = "atlas-audit"
 # kind and hops -> what the figure calls it, in the order of distance
@@ -59,6 +59,8 @@ def find(frames: Frames) -> Finding:
 def _per_case(frames: Frames, here: pd.DataFrame) -> pd.DataFrame:
     """label, case_id, series ("reasoning, 2 hops"), kind, hops, correct, n."""
     found = frames.hops(here["key"])
+    if found.empty:
+        return pd.DataFrame(columns=["label", "case_id", "series", "kind", "hops", "correct", "n"])
     found = found.merge(here[["key", "label"]], left_on="cell_key", right_on="key")
     kind = found["metric"].str.partition("/")[2]
     chain = (kind == "reasoning") | (found["hops"] > 1)
@@ -93,7 +95,7 @@ def _sentence(rows: pd.DataFrame, per_case: pd.DataFrame, far: str) -> str:
         parts.append(
             f"the best method that changes weights, {inside['label'].iloc[0]}, answers {share(_of(inside.iloc[0]))}"
         )
-    scr = at[at["label"].map(is_scr)]
+    scr = scr_of(at)
     if len(scr):
         parts.append(_with_distance(per_case, str(scr["label"].iloc[0]), far))
     return "After one edit " + "; ".join(parts) + "."
@@ -116,7 +118,7 @@ def _of(row: pd.Series) -> Estimate:
 
 
 def _by_seed(frames: Frames, edited: pd.DataFrame, far: str) -> dict[int, float]:
-    scr = edited[edited["label"].map(is_scr) & (edited["n_edits"] == edited["n_edits"].min())]
+    scr = scr_of(edited[edited["n_edits"] == edited["n_edits"].min()])
     found = {}
     for seed, own in scr.groupby("seed"):
         rows = _per_case(frames, own)

@@ -10,7 +10,7 @@ import pandas as pd
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
 from leaderboard.findings.finding import Finding, Question, points, scope_line, share, unanswered
-from leaderboard.findings.frames import Frames, averages, comparison, first_seed, is_scr, once, shares
+from leaderboard.findings.frames import Frames, averages, comparison, first_seed, once, scr_of, shares
 from leaderboard.findings.numbers import Estimate
 from leaderboard.views import UNEDITED
 
@@ -37,7 +37,7 @@ def find(frames: Frames) -> Finding:
         cells = comparison(everything)
     edited = cells[cells["method"] != UNEDITED]
     trained = edited[edited["label"].str.lower() == TRAINED]
-    scr = edited[edited["label"].map(is_scr)]
+    scr = scr_of(edited)
     both = sorted(set(trained["n_edits"]) & set(scr["n_edits"]))
     if len(both) < 2:
         return unanswered(QUESTION)
@@ -60,6 +60,7 @@ def find(frames: Frames) -> Finding:
         scope=scope_line(here),
         headline=f"Re-training minus SCR at {max(pairs):,} facts",
         seeds=_by_seed(frames, edited, max(pairs)),
+        unit="points",
     )
 
 
@@ -98,7 +99,7 @@ def _pairs(here: pd.DataFrame, cases: dict[str, pd.DataFrame], lengths: list[int
     for n in lengths:
         at = here[here["n_edits"] == n]
         trained = at.loc[at["label"].str.lower() == TRAINED, "key"].tolist()
-        scr = at.loc[at["label"].map(is_scr), "key"].tolist()
+        scr = scr_of(at)["key"].tolist()
         if trained and scr and trained[0] in cases and scr[0] in cases:
             found[n] = numbers.difference(shares(cases[trained[0]]), shares(cases[scr[0]]))
     return found
@@ -109,7 +110,7 @@ def _sentence(rows: pd.DataFrame, pairs: dict[int, Estimate]) -> str:
     better = [n for n, found in sorted(pairs.items()) if found.low > 0]
     level = [n for n, found in sorted(pairs.items()) if found.low <= 0 <= found.high]
     trained = rows[rows["label"].str.lower() == TRAINED].set_index("n_edits")
-    scr = rows[rows["label"].map(is_scr)].set_index("n_edits")
+    scr = scr_of(rows).set_index("n_edits")
     if better:
         told = f"Re-training overtakes SCR at {better[0]:,} new facts ({points(pairs[better[0]])})"
         if pairs[most].high < 0:

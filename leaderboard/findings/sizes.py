@@ -53,6 +53,7 @@ def find(frames: Frames) -> Finding:
         scope=scope_line(here),
         headline=f"SCR's smallest lead over the best method that changes weights at {length:,} in a row",
         seeds=_by_seed(frames, edited, here),
+        unit="points",
     )
 
 
