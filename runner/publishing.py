@@ -17,7 +17,10 @@ from runner.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("leaderboard", "runner", "db", "docs")
-FILES = ("app.py", "requirements.txt", "LICENSE", "README.md", "CITATION.cff", "CHANGELOG.md")
+FILES = (
+    "app.py", "requirements.txt", "constraints.txt", "Dockerfile", ".dockerignore", "LICENSE", "README.md",
+    "CITATION.cff", "CHANGELOG.md",
+)  # fmt: skip
 KINDS = frozenset(".py .md .txt .yaml .json .csv .ini .mako .cff .svg .png .safetensors".split())
 TEXTS = KINDS - {".png", ".safetensors"}
 SECRETS = re.compile(
@@ -67,18 +70,24 @@ def assemble(out: Path, database: Path, licensed: Iterable[str] = (), root: Path
     return Assembled(out, len(found), sum(path.stat().st_size for path in found), sorted(set(names.values())))
 
 
-def front_matter() -> str:
-    """What tells Hugging Face how to start the Space."""
+def front_matter(gradio: str | None = None) -> str:
+    """What tells Hugging Face how to start the Space. gradio: its version; None for the one that is installed here.
+
+    The Python is one that the free GPUs (ZeroGPU) have, too. The scope lets the board open a pull request for a
+    visitor who signs in, and nothing else.
+    """
     from importlib.metadata import version
 
     fields = {
         "title": "Palimpsest",
         "sdk": "gradio",
-        "sdk_version": version("gradio"),
-        "python_version": "3.11",
+        "sdk_version": gradio or version("gradio"),
+        "python_version": "3.12.12",
         "app_file": "app.py",
         "license": "apache-2.0",
         "short_description": "Knowledge editing of language models, measured",
+        "hf_oauth": "true",
+        "hf_oauth_scopes": "[write-discussions]",
     }
     return "---\n" + "".join(f"{name}: {value}\n" for name, value in fields.items()) + "---\n\n"
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Sets up .venv with what the project needs. Usage: scripts/setup.sh [requirements.txt|requirements-dev.txt]
-# Run again, it does nothing unless the requirements changed. PYTHON=... chooses the interpreter.
+# Run again, it does nothing unless the requirements changed. PYTHON=... chooses the interpreter, VENV=... the folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 requirements=${1:-requirements.txt}
-venv=.venv
+venv=${VENV:-.venv}
 cpu_index=https://download.pytorch.org/whl/cpu
 
 fail() {
