@@ -98,7 +98,8 @@ def _said(card: Mapping[str, Any], of: str) -> list[tuple[str, str]]:
 
 
 def _unwrapped(text: str) -> str:
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    """One line a paragraph, without the marks that only a docstring needs."""
+    return "\n\n".join(" ".join(paragraph.replace("`", "").split()) for paragraph in text.split("\n\n"))
 
 
 def _hyperparameters(rows: Sequence[Mapping[str, Any]], cells: pd.DataFrame) -> Table:

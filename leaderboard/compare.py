@@ -71,9 +71,8 @@ def disagreements(cases: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def default_methods(table: pd.DataFrame) -> tuple[str, ...]:
-    """The best and the worst of the ranked methods of a leaderboard, where there are two."""
-    ranked = table[table["status"] == "ranked"]["label"].tolist()
-    return (ranked[0], ranked[-1]) if len(ranked) > 1 else tuple(ranked)
+    """The two best of the ranked methods of a leaderboard: who follows the leader, and by how much."""
+    return tuple(table[table["status"] == "ranked"]["label"].head(2))
 
 
 def statement(body: Mapping[str, Any]) -> str:

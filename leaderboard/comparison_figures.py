@@ -30,14 +30,16 @@ def tradeoffs(points: pd.DataFrame, metric: str, cost: str, height: int = 540) -
             x=front["cost"], y=100 * front["value"], mode="lines", name="Pareto front",
             line={"shape": "hv", "color": palette.GREY, "width": 1.5, "dash": "dot"}, hoverinfo="skip",
         )  # fmt: skip
-    for row in points.to_dict("records"):
+    places = (points["cost"].tolist(), (100 * points["value"]).tolist(), points["label"].tolist())
+    sides = label_sides(*places, above=points["front"].tolist())
+    for row, side in zip(points.to_dict("records"), sides, strict=True):
         style = palette.style(row["method"])
         name = "unedited model" if row["status"] == "reference" else escape(row["label"])
         known = not (formatting.is_missing(row["low"]) or formatting.is_missing(row["high"]))
         bars = {"array": [100 * (row["high"] - row["value"])], "arrayminus": [100 * (row["value"] - row["low"])]}
         figure.add_scatter(
             x=[row["cost"]], y=[100 * row["value"]], mode="markers+text", name=name, showlegend=False,
-            text=[f"<b>{name}</b>" if row["front"] else name], textposition="top center", cliponaxis=False,
+            text=[f"<b>{name}</b>" if row["front"] else _apart(name, side)], textposition=side, cliponaxis=False,
             textfont={"size": 14 if row["front"] else 12},
             marker={"symbol": style.marker, "color": style.colour, "size": 16 if row["front"] else 10,
                     "line": {"width": 2, "color": style.colour}},
@@ -57,6 +59,56 @@ def tradeoffs(points: pd.DataFrame, metric: str, cost: str, height: int = 540) -
     if points.empty:
         say_empty(figure, "No method has both this score and this cost yet")
     return figure
+
+
+# plotly's name for a side -> where the label's left edge lies, in its widths and in pixels, and its middle, in pixels
+_SIDES = {
+    "middle right": (0.0, 12, 0), "middle left": (-1.0, -12, 0),
+    "top right": (0.0, 4, 17), "bottom right": (0.0, 4, -17),
+    "top left": (-1.0, -4, 17), "bottom left": (-1.0, -4, -17),
+    "bottom center": (-0.5, 0, -20), "top center": (-0.5, 0, 20),
+}  # fmt: skip
+_WIDTH, _HEIGHT, _LETTER, _LINE = 1050, 430, 8, 17  # pixels of a usual figure, and of its letters
+
+
+def _apart(name: str, side: str) -> str:
+    """A name with a space towards its point."""
+    return name + "\u2002" if side.endswith("left") else "\u2002" + name if side.endswith("right") else name
+
+
+def label_sides(
+    costs: Sequence[float], values: Sequence[float], names: Sequence[str], above: Sequence[bool]
+) -> list[str]:
+    """On which side of its point each label stands, so that labels cover neither one another nor a point.
+
+    costs: on the log axis. values: percent. above: whether the label had best stand above its point, where the line of
+    the front isn't. The first free side is taken; where none is, the one that covers least.
+    """
+    known = [math.log10(max(c, 1e-12)) for c in costs]
+    span = (max(known) - min(known)) or 1.0 if known else 1.0
+    spots = [(_WIDTH * (c - min(known)) / span, _HEIGHT * v / 112) for c, v in zip(known, values, strict=True)]
+    taken = [(x - 9, y - 9, x + 9, y + 9) for x, y in spots]
+    chosen = []
+    for (x, y), name, high in zip(spots, names, above, strict=True):
+        width = _LETTER * len(name)
+        boxes = {
+            side: (x + share * width + dx, y + dy - _LINE / 2, x + (share + 1) * width + dx, y + dy + _LINE / 2)
+            for side, (share, dx, dy) in _SIDES.items()
+        }
+        order = list(reversed(boxes)) if high else list(boxes)
+        best = min(order, key=lambda side: _covered(boxes[side], taken))
+        chosen.append(best)
+        taken.append(boxes[best])
+    return chosen
+
+
+def _covered(box: tuple[float, ...], taken: Sequence[tuple[float, ...]]) -> float:
+    """Square pixels of a box (left, low, right, high) that are taken, or outside of the figure's left and right."""
+    area = sum(
+        max(0.0, min(box[2], t[2]) - max(box[0], t[0])) * max(0.0, min(box[3], t[3]) - max(box[1], t[1])) for t in taken
+    )
+    outside = max(0.0, -40 - box[0]) + max(0.0, box[2] - _WIDTH - 40)
+    return area + _LINE * outside
 
 
 def log_ticks(values: Sequence[float]) -> list[float]:
@@ -83,9 +135,11 @@ def differences(table: pd.DataFrame, height: int = 0) -> go.Figure:
     figure = go.Figure()
     pairs = table.groupby(["first", "second"], sort=False)
     names = []
+    one = pairs.ngroups == 1  # then the axis says which pair it is
     for (first, second), rows in pairs:
         for row in rows.to_dict("records"):
-            names.append(f"{metric_label(row['metric'])}  ·  {escape(first)} − {escape(second)}")
+            metric = metric_label(row["metric"])
+            names.append(metric if one else f"{metric}  ·  {escape(first)} − {escape(second)}")
             better = palette.style(str(first if row["difference"] >= 0 else second).partition(" ")[0])
             value = 100 * row["difference"]
             figure.add_scatter(
@@ -100,7 +154,11 @@ def differences(table: pd.DataFrame, height: int = 0) -> go.Figure:
             )  # fmt: skip
     lay_out(figure, height or max(300, 110 + 34 * len(names)))
     figure.add_vline(x=0, line={"color": palette.GREY, "width": 1.5})
-    figure.update_xaxes(title_text="difference in percentage points, with 95 % interval", ticksuffix="", **AXES)
+    title = "difference in percentage points, with 95 % interval"
+    if one:
+        first, second = (escape(str(table[side].iloc[0])) for side in ("first", "second"))
+        title = f"← {second} is better     {title}     {first} is better →"
+    figure.update_xaxes(title_text=title, ticksuffix="", **AXES)
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], automargin=True, gridcolor=GRID)
     if not names:
         say_empty(figure, "Choose at least two methods that are finished here")

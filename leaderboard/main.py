@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NoDatabase, StoreError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from leaderboard import board, theme, twins
+    from starlette.middleware import Middleware
+
+    from leaderboard import board, prefill, theme, twins
     from leaderboard.data import Board
 
     shown = Board(reader, name)
@@ -98,8 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         demo.launch(
             server_name=options.host, server_port=port, inbrowser=options.open, share=False, ssr_mode=False,
             theme=theme.theme(), css=theme.CSS, head=theme.HEAD, footer_links=["settings"], show_error=True,
-            app_kwargs={"routes": twins.routes(shown)}, mcp_server=options.mcp,
-            max_file_size=FILE_BYTES,
+            app_kwargs={
+                "routes": twins.routes(shown), "middleware": [Middleware(prefill.Prefilled, demo=demo)]
+            },
+            mcp_server=options.mcp, max_file_size=FILE_BYTES,
         )  # fmt: skip
     finally:
         reader.close()

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 COLUMNS, ROW_HEIGHT = 3, 290
+_PER_ROW = 7  # entries of the legend
+_FREE, _FORCED = ", free-running", ", teacher-forced"
 
 
 def grid(points: pd.DataFrame, title: str) -> go.Figure:
@@ -38,12 +40,18 @@ def grid(points: pd.DataFrame, title: str) -> go.Figure:
         own = figures.curve_traces(points[points["panel"] == name], several, ticks)
         for trace in own:
             group = str(trace.legendgroup or trace.name)
-            trace.showlegend = trace.showlegend is not False and group not in shown
+            dotted = several and group.endswith(_FORCED)  # its colour and marker are those of the solid one
+            trace.name = str(trace.name or "").removesuffix(_FREE) if several else trace.name
+            trace.showlegend = trace.showlegend is not False and group not in shown and not dotted
             if trace.name and trace.showlegend:
                 shown.add(group)
             figure.add_trace(trace, row=number // columns + 1, col=number % columns + 1)
-    figures.lay_out(figure, 90 + ROW_HEIGHT * rows)
-    figure.update_layout(margin={"t": 70}, legend={"y": 1 + 46 / (ROW_HEIGHT * rows)})
+    if several:
+        figures.add_mode_legend(figure)
+    entries = sum(trace.showlegend is not False for trace in figure.data)
+    above = 46 + 26 * (-(-entries // _PER_ROW) - 1)
+    figures.lay_out(figure, 44 + above + ROW_HEIGHT * rows)
+    figure.update_layout(margin={"t": 24 + above}, legend={"y": 1 + 46 / (ROW_HEIGHT * rows)})
     figure.update_annotations(font={"size": 15, "color": palette.GREY})
     figures.log_axis(figure, ticks)
     figures.percent_axis(figure)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from leaderboard import tooltips
+
 if TYPE_CHECKING:
     import gradio as gr
 
@@ -24,21 +26,34 @@ def theme() -> gr.themes.ThemeClass:
     )
 
 
-CSS = """
+# The head of every page, on `leaderboard.first_view` too.
+HEAD_CSS = """
+.board-skip { position: absolute; left: -999px; top: 0; z-index: 600; padding: 8px 14px; border-radius: 6px; border: 0;
+  background: var(--background-fill-primary, #fff); color: var(--board-link); font: inherit; cursor: pointer; }
+.board-skip:focus { left: 0; }
+#board-head .name { font-size: 2.1rem; font-weight: 750; letter-spacing: -0.02em; margin: 0; line-height: 1.15; }
+#board-head .claim { margin: 10px 0 18px; max-width: 60em; font-size: 1.08rem; line-height: 1.5;
+  color: var(--board-quiet); }
+#board-head nav { display: flex; gap: 4px; border-bottom: 1px solid var(--border-color-primary); overflow-x: auto;
+  scrollbar-width: none; }
+#board-head nav a { padding: 9px 16px; text-decoration: none; font-weight: 550; white-space: nowrap;
+  color: var(--board-quiet); border-bottom: 3px solid transparent; }
+#board-head nav a:hover { color: var(--body-text-color); border-bottom-color: var(--border-color-primary); }
+#board-head nav a[aria-current] { color: var(--body-text-color); border-bottom-color: #4c8ed9; }
+@media (max-width: 640px) {
+  #board-head .name { font-size: 1.5rem; }
+  #board-head .claim { font-size: .95rem; line-height: 1.4; margin: 6px 0 10px; }
+  #board-head nav a { padding: 8px 10px; }
+}
+"""
+
+_CSS = """
 :root { --board-good: #14713d; --board-bad: #b3261e; --board-quiet: #4d5a69; --board-link: #1b5fa8; }
 .dark { --board-good: #5fce8f; --board-bad: #ff8a80; --board-quiet: #aab6c5; --board-link: #7db8f5; }
 .gradio-container { width: 100% !important; max-width: 1480px !important; margin: 0 auto !important; }
 .gradio-container .nav-holder { display: none; }
 html:has(body.dark) { background: #0e1117; }
 main.fillable { padding-top: 28px !important; }
-#board-head .name { font-size: 2.1rem; font-weight: 750; letter-spacing: -0.02em; margin: 0; line-height: 1.15; }
-#board-head .claim { margin: 10px 0 18px; max-width: 60em; font-size: 1.08rem; line-height: 1.5;
-  color: var(--board-quiet); }
-#board-head nav { display: flex; gap: 4px; border-bottom: 1px solid var(--border-color-primary); flex-wrap: wrap; }
-#board-head nav a { padding: 9px 16px; margin-bottom: -1px; text-decoration: none; font-weight: 550;
-  color: var(--board-quiet); border-bottom: 3px solid transparent; }
-#board-head nav a:hover { color: var(--body-text-color); border-bottom-color: var(--border-color-primary); }
-#board-head nav a[aria-current] { color: var(--body-text-color); border-bottom-color: #4c8ed9; }
 .board-filters { gap: 12px; align-items: end; }
 .board-line textarea { border: 0 !important; background: none !important; box-shadow: none !important; resize: none;
   padding: 0 2px !important; font-size: 1.06rem; line-height: 1.5; color: var(--body-text-color) !important; }
@@ -58,6 +73,14 @@ main.fillable { padding-top: 28px !important; }
 .board-panels { overflow-x: auto !important; }
 .board-panels .js-plotly-plot, .board-panels .plot-container { min-width: 760px; }
 .board-plot text { fill: var(--board-quiet) !important; }
+.board-plot .modebar-container { display: none; }
+.board-plot .trace { transition: opacity .12s; }
+.board-dimmed .scatterlayer .trace:not(.board-lit), .board-dimmed .annotation:not(.board-lit) { opacity: .16; }
+.board-filters button { font-size: .95rem; font-weight: 550; }
+.gradio-container .html-container { padding: 0 2px !important; }
+#run-command textarea { font-family: var(--font-mono); font-size: .85rem; }
+:is(a, button, input, textarea, [role="tab"], [role="gridcell"]):focus-visible { outline: 2px solid #4c8ed9 !important;
+  outline-offset: 1px; }
 #board-paging { flex-wrap: nowrap; align-items: center; }
 #board-paging > .board-line { min-width: 0 !important; flex: 1 1 0 !important; }
 #board-paging > button { min-width: 76px !important; flex: 0 0 auto; white-space: nowrap; }
@@ -76,15 +99,19 @@ main.fillable { padding-top: 28px !important; }
 .board-chips input { position: absolute; opacity: 0; width: 1px; height: 1px; }
 footer .divider { display: none !important; }
 @media (max-width: 640px) {
-  #board-head .name { font-size: 1.6rem; }
-  #board-head .claim { font-size: 1rem; }
-  #board-head nav a { padding: 9px 9px; }
   main.fillable { padding: 16px 12px !important; }
+  .board-filters > .form { flex-wrap: nowrap !important; overflow-x: auto !important; min-width: 0 !important; }
+  .board-filters > .form > * { flex: 0 0 auto !important; min-width: 130px !important; width: auto !important; }
+  .board-filters .form .wrap { flex-wrap: nowrap !important; }
+  .board-plot { overflow-x: auto !important; }
+  #curves .js-plotly-plot, #curves .plot-container { min-width: 600px; }
+  #tradeoffs .js-plotly-plot, #tradeoffs .plot-container { min-width: 640px; }
+  #differences .js-plotly-plot, #differences .plot-container { min-width: 560px; }
 }
 """
 
 # Pages are apart; the links between them keep the query, so a choice made on one page holds on the next.
-HEAD = """
+_HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <script>
 document.addEventListener("click", (event) => {
@@ -98,9 +125,39 @@ document.addEventListener("click", async (event) => {
     copy.textContent = "Link copied";
     setTimeout(() => { copy.textContent = "Copy link to this view"; }, 2000);
   }
+  if (event.target.closest && event.target.closest("[data-skip]")) {
+    const place = document.querySelector("gradio-app .board-table [role=gridcell], gradio-app .board-plot");
+    if (place) { place.tabIndex = -1; place.focus(); place.scrollIntoView({ block: "center" }); }
+  }
   const save = event.target.closest && event.target.closest("[data-figure]");
   if (save) window.boardSave(save.dataset.figure, save.dataset.format);
 });
+// A line that is pointed at, and its name, stay; the others fade.
+document.addEventListener("pointerover", (event) => {
+  const plot = event.target.closest && event.target.closest(".js-plotly-plot");
+  if (!plot || plot.dataset.lit || !plot.on) return;
+  plot.dataset.lit = "yes";
+  plot.on("plotly_hover", ({ points }) => {
+    const of = (trace) => trace.legendgroup || trace.name, all = plot._fullData || [];
+    const group = of(all[points[0].curveNumber] || {}), word = (group || "").split(",")[0];
+    const lit = all.filter((trace) => of(trace) === group).map((trace) => "trace" + trace.uid);
+    if (lit.length < 1 || all.length < 4 || !group) return;
+    plot.querySelectorAll(".scatterlayer .trace").forEach((e) =>
+      e.classList.toggle("board-lit", lit.some((name) => e.classList.contains(name))));
+    plot.querySelectorAll(".annotation").forEach((e) =>
+      e.classList.toggle("board-lit", e.textContent.trim().slice(2) === word || !e.querySelector("path")));
+    plot.classList.add("board-dimmed");
+  });
+  plot.on("plotly_unhover", () => plot.classList.remove("board-dimmed"));
+});
+// A column's header explains itself, in the words of the glossary.
+const boardExplain = (event) => {
+  const head = event.target.closest && event.target.closest("th");
+  const words = head && (window.boardGlossary || {})[(head.innerText || "").trim().split("\n")[0].toLowerCase()];
+  if (words) head.title = words;
+};
+document.addEventListener("pointerover", boardExplain);
+document.addEventListener("focusin", boardExplain);
 window.boardSave = (id, format) => {
   const plot = document.querySelector(`#${id} .js-plotly-plot`);
   if (!plot) return;
@@ -159,6 +216,7 @@ window.boardLinks = (id, text) => {
 };
 </script>
 """
+CSS, HEAD = HEAD_CSS + _CSS, tooltips.script() + _HEAD
 
 
 def write_query(names: tuple[str, ...], push: bool = False) -> str:

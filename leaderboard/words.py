@@ -57,7 +57,8 @@ def matching(shown: int, total: int, find: str) -> str:
 
 
 _SORTED = {key: name for key, (name, _, _) in SORTS.items()}
-_CHIPS: dict[str, Callable[[Any], str]] = {
+# filter -> what its chip says
+CHIPS: dict[str, Callable[[Any], str]] = {
     "model": lambda v: f"Model: {v}",
     "data": lambda v: f"Data set: {v}",
     "setup": lambda v: f"Setup: {v}",
@@ -82,9 +83,9 @@ _CHIPS: dict[str, Callable[[Any], str]] = {
 def chips(filters: Filters, names: tuple[str, ...]) -> list[tuple[str, str]]:
     """(words, name) of each named filter that isn't at its default."""
     return [
-        (_CHIPS[name](getattr(filters, name)), name)
+        (CHIPS[name](getattr(filters, name)), name)
         for name in names
-        if name in _CHIPS and getattr(filters, name) != getattr(DEFAULTS, name)
+        if name in CHIPS and getattr(filters, name) != getattr(DEFAULTS, name)
     ]
 
 

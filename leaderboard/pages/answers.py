@@ -48,7 +48,7 @@ def build(board: Board) -> None:
     common.links("answer-links", "")
     address = gr.Textbox(visible="hidden", show_label=False)
     line = gr.Textbox(visible="hidden", show_label=False)
-    page = gr.State(1)
+    page = gr.Number(1, visible="hidden", show_label=False, precision=0)
 
     def resolved(chosen: Filters) -> Filters:
         return resolve_answers(board, chosen)[0]

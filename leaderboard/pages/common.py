@@ -10,14 +10,14 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from leaderboard import theme, words
+from leaderboard import prefill, theme, words
 from leaderboard.choices import Choices, explicit
 from leaderboard.data import Board
 from leaderboard.state import BOTH, DEFAULTS, FORCED, FREE, Filters, from_query, to_query
 
 PAGES = (
-    ("Leaderboard", ""), ("Curves", "curves"), ("Trade-offs", "tradeoffs"), ("Compare", "compare"),
-    ("Answers", "answers"), ("Cards", "cards"), ("Runs", "run"), ("Playground", "playground"),
+    ("Leaderboard", ""), ("Findings", "findings"), ("Curves", "curves"), ("Trade-offs", "tradeoffs"),
+    ("Compare", "compare"), ("Answers", "answers"), ("Cards", "cards"), ("Runs", "run"), ("Playground", "playground"),
     ("Submit", "submit"),
 )  # fmt: skip
 CLAIM = (
@@ -35,6 +35,7 @@ def head(current: str) -> None:
         for name, path in PAGES
     )
     gr.HTML(
+        '<button type="button" class="board-skip" data-skip>Skip to the results</button>'
         f'<p class="name" role="heading" aria-level="1">Palimpsest</p><p class="claim">{CLAIM}</p>'
         f'<nav aria-label="Pages">{links}</nav>',
         elem_id="board-head",
@@ -126,7 +127,7 @@ def wire(
     reset: gr.Button,
     chosen: gr.CheckboxGroup,
     on_submit: Sequence[str] = (),
-    page: gr.State | None = None,
+    page: gr.Number | None = None,
     turns: Sequence[tuple[gr.Button, int]] = (),
 ) -> None:
     """Connect a page: on load read the address; on a change render and write the address, one step on in the browser's
@@ -137,30 +138,38 @@ def wire(
     only once Enter is pressed.
     """
     query = gr.Textbox(visible="hidden", show_label=False)
-    chipped = gr.State([])  # the filters that the chips name
+    chipped = gr.Textbox("[]", visible="hidden", show_label=False)  # the filters that the chips name, as JSON
 
     def view(wanted: Filters) -> list[Any]:
         filters, rendered = render(wanted)
         spare = explicit(board, filters, resolved)
         set_ = words.chips(spare, names)
-        return [*rendered, _chips_update(set_), [name for _, name in set_], to_query(spare, names)]
+        return [*rendered, _chips_update(set_), json.dumps([name for _, name in set_]), to_query(spare, names)]
+
+    def first(query: Mapping[str, str]) -> list[Any]:
+        return view(from_query(query))[:-1]
 
     def load(request: gr.Request) -> list[Any]:
-        return view(from_query(dict(request.query_params)))[:-1]
+        return first(dict(request.query_params))
 
     def change(*values: Any) -> list[Any]:
         return view(from_controls(controls, values))
 
-    def take_back(kept: Sequence[str], named: Sequence[str], *values: Any) -> list[Any]:
+    def take_back(kept: Sequence[str], named: str, *values: Any) -> list[Any]:
         spare = explicit(board, resolved(from_controls(controls, values)), resolved)
-        gone = [name for name in named if name not in kept]
+        gone = [name for name in words.CHIPS if name in json.loads(named) and name not in kept]
         return view(replace(spare, page=1, **{name: getattr(DEFAULTS, name) for name in gone}))
 
     def turn(by: int) -> Callable[..., list[Any]]:
-        return lambda now, *values: view(from_controls(controls, values, page=now + by))
+        return lambda now, *values: view(from_controls(controls, values, page=int(now or 1) + by))
 
     shown = [*outputs, chosen, chipped]
     current_page().load(load, None, shown, show_progress="hidden", api_visibility="private")
+    prefill.register(current_page(), prefill.Fill(shown, first))
+    for control in [*controls.values(), chosen]:
+        # A page that comes filled has choices that its session never told Gradio, so Gradio would refuse them.
+        # What isn't known is replaced by its default when the filters are resolved.
+        control.preprocess = _as_it_comes
     triggers = [c.submit if name in on_submit else c.input for name, c in controls.items()]
     everything = list(controls.values())
     options: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 8, "api_visibility": "private"}
@@ -191,6 +200,10 @@ def select_links(table: gr.Dataframe, select: Callable[..., str], inputs: Sequen
 
 def _chips_update(set_: list[tuple[str, str]]) -> Any:
     return gr.update(choices=set_, value=[name for _, name in set_], visible=bool(set_))
+
+
+def _as_it_comes(payload: Any) -> Any:
+    return payload
 
 
 def current_page() -> gr.Blocks:

@@ -20,11 +20,12 @@ def build(board: Board) -> None:
     common.head("Curves")
     with gr.Row(elem_classes="board-filters"):
         controls = common.common_controls(common.MODES_BOTH)
-        controls["metric"] = gr.Dropdown([], label="Metric", min_width=170, scale=2)
+        controls["metric"] = gr.Dropdown([], label="Metric", min_width=150, scale=1)
+    with gr.Row(elem_classes="board-filters"):
+        kinds = [(name, facet) for facet, name in facets.FACETS.items()]
+        controls["facet"] = gr.Dropdown(kinds, label="Panels", value=facets.ONE, min_width=170, scale=1)
+        controls["show"] = gr.Dropdown([], label="Methods (none chosen: all)", multiselect=True, min_width=320, scale=4)
         reset = gr.Button("Reset", min_width=80, scale=0)
-    kinds = [(name, facet) for facet, name in facets.FACETS.items()]
-    controls["facet"] = gr.Radio(kinds, label="Panels", value=facets.ONE)
-    controls["show"] = gr.CheckboxGroup([], label="Methods (none chosen: all)", elem_id="board-methods")
     chips = common.chips()
     summary = common.line("Summary")
     plot = gr.Plot(label="Degradation curves", show_label=False, elem_classes="board-plot", elem_id="curves")

@@ -19,7 +19,8 @@ from runner.errors import UserError
 
 _COLUMNS = ["subject", "question", "new answer", "old answer", "as a sentence (optional)"]
 _FIELDS = ("subject", "prompt", "target", "old", "statement")
-_WIDTHS: list[str | int] = ["31%", "23%", "23%", "23%"]
+_WIDTHS: list[str | int] = [380, 280, 280, 280]  # kept on a phone, where the table scrolls
+_EDIT_WIDTHS: list[str | int] = [120, 220, 140, 140, 220]
 _PARAMETERS = ("model", "left", "right")
 
 
@@ -74,8 +75,8 @@ def _asking(lab: Lab, model: Any, left: Any, right: Any, thinking: Any) -> None:
         with gr.Column(scale=4):
             edits = gr.Dataframe(
                 rows, headers=_COLUMNS, datatype="str", interactive=True, label="Edits (type your own, one a row)",
-                column_count=5, column_widths=["15%", "26%", "17%", "17%", "25%"],
-                elem_id="edits", wrap=True, max_height=300,
+                column_count=5, column_widths=_EDIT_WIDTHS, elem_classes="board-table", elem_id="edits",
+                wrap=True, max_height=300,
             )  # fmt: skip
             with gr.Row():
                 takes = [(n, gr.Button(f"Take {n} from the atlas", size="sm", min_width=120)) for n in (1, 10, 100)]

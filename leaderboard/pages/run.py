@@ -23,7 +23,7 @@ def build(board: Board) -> None:
     title = common.line("Title")
     title.elem_classes = [*title.elem_classes, "board-title"]
     command = gr.Textbox(
-        label="Repeat this cell (with the code, packages and model named below)", lines=6, max_lines=40,
+        label="Repeat this cell (with the code, packages and model named below)", lines=6, max_lines=14,
         interactive=False, buttons=["copy"], elem_id="run-command",
     )  # fmt: skip
     facts = gr.Dataframe(

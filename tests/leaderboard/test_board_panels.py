@@ -54,8 +54,10 @@ def test_both_ways_of_answering_are_a_pair_in_every_panel(board: Board) -> None:
     points = board.curves(resolved(board, facet=facets.METRICS, mode=BOTH, show=("SCR",)))
     figure = panels.grid(points, "Score")
     lines = [t for t in figure.data if t.mode == "lines+markers"]
-    assert {(t.name, t.line.dash) for t in lines} == {("SCR, free-running", "solid"), ("SCR, teacher-forced", "dot")}
+    assert {(t.name, t.line.dash) for t in lines} == {("SCR", "solid"), ("SCR, teacher-forced", "dot")}
     assert len(lines) == 10
+    legend = [t.name for t in figure.data if t.showlegend is not False]
+    assert sorted(set(legend)) == ["SCR", "free-running", "teacher-forced", "unedited model"]
 
 
 def test_no_more_panels_than_anybody_compares(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
