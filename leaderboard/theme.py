@@ -153,7 +153,7 @@ document.addEventListener("pointerover", (event) => {
 // A column's header explains itself, in the words of the glossary.
 const boardExplain = (event) => {
   const head = event.target.closest && event.target.closest("th");
-  const words = head && (window.boardGlossary || {})[(head.innerText || "").trim().split("\n")[0].toLowerCase()];
+  const words = head && (window.boardGlossary || {})[(head.innerText || "").trim().split("\\n")[0].toLowerCase()];
   if (words) head.title = words;
 };
 document.addEventListener("pointerover", boardExplain);
