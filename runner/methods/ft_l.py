@@ -11,8 +11,9 @@ from torch import Tensor
 
 from runner.methods.ft import FineTuning, FineTuningHparams
 from runner.methods.registry import register
+from runner.methods.subject import Row
 from runner.methods.supervised import edit_pair
-from runner.models.batch import accepts
+from runner.methods.tail import Tail, before_mlp_weight
 from runner.types import Edit
 
 
@@ -46,16 +47,10 @@ class FTL(FineTuning):
     def objective(self, edit: Edit) -> Callable[[], Tensor]:
         """Cross-entropy of all the target's tokens at the prompt's last position."""
         ids, start = edit_pair(self.lm, self.protocol, edit)
-        row = torch.tensor([ids], device=self.lm.device)
-        inputs: dict[str, Any] = {"input_ids": row[:, :start], "use_cache": False}
-        if accepts(self.lm.model, "logits_to_keep"):
-            inputs["logits_to_keep"] = 1
-
-        def loss() -> Tensor:
-            logits = self.lm.model(**inputs).logits[0, -1].float()
-            return -torch.log_softmax(logits, -1)[row[0, start:]].mean()
-
-        return loss
+        # Asked for the first of the target's tokens alone, the row ends with the prompt.
+        tail = Tail(self.lm, [Row(ids[:start], 0, ids[start : start + 1])], before_mlp_weight(self.lm, self.layer))
+        targets = torch.tensor(ids[start:], device=self.lm.device)
+        return lambda: -torch.log_softmax(tail.logits()[0].float(), -1)[targets].mean()
 
     @torch.no_grad()
     def constrain(self, weight: Tensor, start: Tensor) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from runner.methods.ft import FineTuning, FineTuningHparams
 from runner.methods.registry import register
-from runner.methods.supervised import edit_pair, target_loss
+from runner.methods.supervised import edit_pair, repeated_loss
+from runner.methods.tail import before_mlp_weight
 from runner.types import Edit
 
 
@@ -36,4 +37,4 @@ class FTM(FineTuning):
     def objective(self, edit: Edit) -> Callable[[], Tensor]:
         """Cross-entropy on the target's tokens, each given those before it."""
         pair = edit_pair(self.lm, self.protocol, edit, self.hparams.end_token)
-        return lambda: target_loss(self.lm, [pair])
+        return repeated_loss(self.lm, [pair], before_mlp_weight(self.lm, self.layer))

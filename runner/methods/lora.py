@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from runner.errors import UserError
 from runner.methods.base import Hparams, Method
 from runner.methods.registry import register
-from runner.methods.supervised import edit_pair, target_loss
+from runner.methods.supervised import edit_pair, repeated_loss
 from runner.types import Edit
 
 ADAPTER = "edits"
@@ -112,7 +112,7 @@ class Adapters(Method, ABC):
 
     def _train(self, edit: Edit) -> None:
         h = self.hparams
-        pair = edit_pair(self.lm, self.protocol, edit, h.end_token)
+        objective = repeated_loss(self.lm, [edit_pair(self.lm, self.protocol, edit, h.end_token)])
         parameters = self._adapters()
         optimiser = torch.optim.Adam(parameters, lr=h.lr, weight_decay=h.weight_decay)
         with self._seeded(self.seed + 1 + len(self.edits)), self._dropout(), torch.enable_grad():
@@ -120,7 +120,7 @@ class Adapters(Method, ABC):
                 parameter.requires_grad_(True)
             try:
                 for _ in range(h.steps):
-                    loss = target_loss(self.lm, [pair]) + self.penalty()
+                    loss = objective() + self.penalty()
                     # Also ends on a loss that is not a number: a collapsed model can't be trained further.
                     if not loss.item() >= h.min_loss:
                         break

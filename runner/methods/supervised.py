@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from runner.methods.subject import Row
+from runner.methods.tail import Tail
 from runner.models.batch import accepts
 from runner.models.lm import LanguageModel, Pair
 from runner.protocol import Protocol
@@ -63,6 +65,22 @@ def target_loss(lm: LanguageModel, pairs: Sequence[Pair], run: Callable[..., Any
     done = predict(lm, pairs, run)
     losses = nn.functional.cross_entropy(done.logits.flatten(0, 1), done.tokens.flatten(), reduction="none")
     return done.mean(losses.view_as(done.inside))
+
+
+def repeated_loss(lm: LanguageModel, pairs: Sequence[Pair], constant: Sequence[nn.Module] = ()) -> Callable[[], Tensor]:
+    """`target_loss` of the same rows, for asking again and again while something is trained.
+
+    constant: modules whose outputs the training does not change; they are run for the first loss alone (see `Tail`).
+    """
+    tail = Tail(lm, [Row(pair.ids[:-1], 0, pair.ids[pair.start :]) for pair in pairs], constant)
+    sizes = [len(pair.ids) - pair.start for pair in pairs]
+    shares = torch.cat([torch.full((size,), 1 / (len(pairs) * size)) for size in sizes]).to(lm.device)
+
+    def loss() -> Tensor:
+        losses = nn.functional.cross_entropy(tail.logits().float(), tail.targets, reduction="none")
+        return (shares * losses).sum()
+
+    return loss
 
 
 class Training:
