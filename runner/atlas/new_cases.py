@@ -20,7 +20,7 @@ N_CASES = 10_000
 SIZE = 15_000  # facts of the other world
 FIRST_SEED = 70_410  # of the other world; the published one and its distractors have others
 ALL, SAMPLED = "test", "sampled"
-EVERY = 20
+EVERY = 10
 
 
 def build_new_cases(seed: int = 0, split: str = ALL) -> list[Case]:

@@ -70,7 +70,7 @@ def load_audit(path: str | Path | None, split: str | None = None, seed: int | No
 
 @register("atlas-new", NEW)
 def load_new(path: str | Path | None, split: str | None = None, seed: int | None = None) -> Loaded:
-    """New facts about entities that the invented world doesn't have; of the split "sampled" every 20th case is asked.
+    """New facts about entities that the invented world doesn't have; of the split "sampled" every 10th case is asked.
 
     Raises UserError where a path is given."""
     from runner.atlas.new_cases import build_new_cases
