@@ -67,9 +67,11 @@ def _section(question: Question) -> list[Any]:
     with gr.Accordion("Question, numbers, how to repeat, limits", open=False):
         gr.Markdown(f"**Question.** {question.asks}\n\n**What this model can and can't show.** {question.limits}")
         scope = common.line("What was measured", quiet=True)
+        scope.elem_id = f"findings-scope-{question.number}"
         table = gr.Dataframe(
-            label="Numbers", show_label=False, interactive=False, datatype="str", elem_classes="board-table", buttons=[]
-        )
+            label="Numbers", show_label=False, interactive=False, datatype="str", elem_classes="board-table",
+            elem_id=f"{question.name}-table", buttons=[],
+        )  # fmt: skip
         gr.Code("\n".join(question.repeat), language="shell", label="Repeat it", interactive=False)
     return [answer, plot, seeds, scope, table]
 
@@ -77,7 +79,9 @@ def _section(question: Question) -> list[Any]:
 def _values(finding: Finding) -> list[Any]:
     headers, rows = markup.shown(finding.table)
     table = {"headers": headers or ["numbers"], "data": rows[:_MOST_ROWS] or [["not measured yet"]]}
-    return [finding.answer, finding.figure, finding.by_seed, finding.scope, table]
+    # An empty frame says less than the sentence above it.
+    figure = gr.update(value=finding.figure if finding.measured else None, visible=finding.measured)
+    return [finding.answer, figure, finding.by_seed, finding.scope, table]
 
 
 def _summary(found: list[Finding]) -> str:

@@ -14,8 +14,10 @@ from runner.commands.common import missing_file
 if TYPE_CHECKING:
     from leaderboard.data import Board
 
+PUBLISHED = "published"
 AnyDb = Annotated[
-    str | None, typer.Option("--db", help="Database (default: palimpsest.db here, else the published results).")
+    str | None,
+    typer.Option("--db", help="Database, or `published` (default: palimpsest.db here, else the published results)."),
 ]
 EXTENSION = {"latex": "tex", "markdown": "md", "csv": "csv", "json": "json"}
 
@@ -41,8 +43,10 @@ def report(
 
         _known(board, "model", model, board.cells()["model"])
         text = written.html(board, model) if format == "html" else written.markdown(board, model, tables)
-    target.write_text(text, encoding="utf-8")
-    print(f"{target}: {len(text.encode()) / 1e6:.1f} MB.")
+        target.write_text(text, encoding="utf-8")
+        from leaderboard.formatting import size
+
+        print(f"{target}: {size(len(text.encode()))}.")
 
 
 def table(
@@ -89,13 +93,15 @@ def opened(db: str | None) -> Iterator[Board]:
 
     Raises UserError where there is none.
     """
+    from db.published import published
     from db.reader import Reader
     from leaderboard.data import Board
     from leaderboard.main import NoDatabase, choose_database
     from runner.errors import UserError
 
+    found = published() if db == PUBLISHED else None
     try:
-        location, name = choose_database(db)
+        location, name = (str(found), "the published results") if found else choose_database(db)
     except NoDatabase as error:
         raise UserError(str(error)) from error
     if missing_file(location):
