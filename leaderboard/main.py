@@ -90,9 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     shown = Board(reader, name)
     from leaderboard.intake.desk import FILE_BYTES, Desk
+    from leaderboard.playground.apart import zero_gpu
     from leaderboard.playground.lab import Lab
 
-    lab = Lab(options.models or DEFAULT_MODELS, device=options.device)
+    lab = Lab(options.models or DEFAULT_MODELS, device=options.device, apart=zero_gpu())
     demo = board.build(shown, lab, Desk(reader.database, options.inbox, hub))
     # The first visitor finds the first table made. A daemon, so that Ctrl-C doesn't wait for it.
     threading.Thread(target=twins.table, args=(shown, "leaderboard", {}), daemon=True).start()

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from leaderboard.playground.apart import Apart
 from leaderboard.playground.inputs import Request
 from runner.errors import UserError
 
@@ -55,8 +56,8 @@ class Cancelled(Exception):
 class Job:
     """A request on its way. `events` may be read once, by one thread."""
 
-    def __init__(self, request: Any) -> None:
-        self.request = request
+    def __init__(self, request: Any, seconds: float = SECONDS_PER_JOB) -> None:
+        self.request, self.seconds = request, seconds
         self._events: queue.Queue[Event] = queue.Queue()
         self._cancelled = threading.Event()
         self._deadline = float("inf")
@@ -66,15 +67,15 @@ class Job:
         self._events.put(Event(kind, side, body))
 
     def start_clock(self) -> None:
-        """From now on the job has SECONDS_PER_JOB."""
-        self._deadline = time.monotonic() + SECONDS_PER_JOB
+        """From now on the job has its seconds."""
+        self._deadline = time.monotonic() + self.seconds
 
     def check(self) -> None:
         """Raise Cancelled when the job should go no further. Called between steps, where stopping is safe."""
         if self._cancelled.is_set():
             raise Cancelled
         if time.monotonic() > self._deadline:
-            raise UserError(f"this took longer than {SECONDS_PER_JOB:.0f} s and was stopped; make fewer edits at once.")
+            raise UserError(f"this took longer than {self.seconds:.0f} s and was stopped; make fewer edits at once.")
 
     def cancel(self) -> None:
         """Ask for a stop; the model is put back before the next job begins."""
@@ -104,15 +105,18 @@ class Lab:
     """The models of the playground and the one thread that works on them.
 
     models: names a visitor may choose, each loaded when first asked for. methods: names a visitor may choose; None:
-    all that come with the project. device: where.
+    all that come with the project. device: where. seconds: what a job may take. apart: jobs run in processes of their
+    own, and this one loads no model.
     """
 
     def __init__(
-        self, models: Sequence[str] = ("atlas",), methods: Sequence[str] | None = None, device: str = "auto"
-    ) -> None:
+        self, models: Sequence[str] = ("atlas",), methods: Sequence[str] | None = None, device: str = "auto",
+        seconds: float = SECONDS_PER_JOB, apart: bool = False,
+    ) -> None:  # fmt: skip
         self.models = tuple(models)
         self.methods = tuple(offered_methods() if methods is None else methods)
-        self.device = device
+        self.device, self.seconds = device, seconds
+        self._apart = Apart(self.models, self.methods, device) if apart else None
         self._loaded: OrderedDict[str, tuple[LanguageModel, Fingerprint]] = OrderedDict()
         self._deltas = DeltaCache(_DELTA_BYTES)
         self._base: OrderedDict[tuple[str, bool, str], Any] = OrderedDict()
@@ -123,12 +127,19 @@ class Lab:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
+    def stream(self, request: Any, visitor: str = "") -> Iterator[list[Event]]:
+        """Do a Request or a Watch, here or apart; all events that have come at once. Raises UserError as `submit`."""
+        if self._apart is not None:
+            yield from self._apart.stream(request, visitor)
+        else:
+            yield from self.submit(request, visitor).bunches()
+
     def submit(self, request: Any, visitor: str = "") -> Job:
         """Queue a Request or a Watch. A named visitor has one job at a time: an earlier one is cancelled.
 
         Raises UserError when too many wait.
         """
-        job = Job(request)
+        job = Job(request, self.seconds)
         self.stop(visitor)
         with self._lock:
             if len(self._waiting) >= MOST_WAITING:
@@ -145,6 +156,8 @@ class Lab:
 
     def stop(self, visitor: str) -> bool:
         """Cancel a visitor's job, if there is one: at once if it waits, else at its next step. Says whether it was."""
+        if self._apart is not None:
+            return self._apart.stop(visitor)
         with self._lock:
             job = self._of.pop(visitor, None)
             if job is None:
