@@ -31,7 +31,7 @@ def edit_and_ask(
     answers: dict[str, list[Any]] = {side: [None] * len(request.questions) for side in ("base", *SIDES)}
     why: dict[str, Any] = {}
     refused = []
-    for event in lab.submit(request).events():
+    for event in (event for bunch in lab.stream(request) for event in bunch):
         if event.kind == "answer":
             answers[event.side][event.body["index"]] = event.body["answer"]
         elif event.kind == "why":
