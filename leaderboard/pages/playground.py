@@ -115,21 +115,19 @@ def _asking(lab: Lab, model: Any, left: Any, right: Any, thinking: Any) -> None:
     ) -> Iterator[list[Any]]:
         try:
             request = make_request(model, (left, right), _edits(edits), questions.splitlines(), thinking)
-            job = lab.submit(request, str(visitor.session_hash))
+            new = frozenset(edit.target.lower() for edit in request.edits)
+            seen = shown.Seen(request.questions, request.methods, new)
+            for bunch in lab.stream(request, str(visitor.session_hash)):
+                for event in bunch:
+                    seen.add(event)
+                figures = any(event.kind == "why" or event.last for event in bunch)
+                yield [
+                    seen.status_line(), seen.table(),
+                    shown.chances(seen) if figures else gr.skip(), shown.weights(seen) if figures else gr.skip(),
+                    seen.reasons("left"), seen.reasons("right"),
+                ]  # fmt: skip
         except UserError as error:
             yield [f"Not done: {error}", *[gr.skip()] * 5]
-            return
-        new = frozenset(edit.target.lower() for edit in request.edits)
-        seen = shown.Seen(request.questions, request.methods, new)
-        for bunch in job.bunches():
-            for event in bunch:
-                seen.add(event)
-            figures = any(event.kind == "why" or event.last for event in bunch)
-            yield [
-                seen.status_line(), seen.table(),
-                shown.chances(seen) if figures else gr.skip(), shown.weights(seen) if figures else gr.skip(),
-                seen.reasons("left"), seen.reasons("right"),
-            ]  # fmt: skip
 
     ask.click(
         run, [model, left, right, thinking, edits, questions], [status, table, chance, change, *why],
@@ -177,16 +175,15 @@ def _watching(lab: Lab, model: Any, left: Any, right: Any) -> None:
         model: str, left: str, right: str, data: str, number: int, visitor: gr.Request
     ) -> Iterator[list[Any]]:  # fmt: skip
         try:
-            job = lab.submit(make_watch(model, (left, right), data, int(number)), str(visitor.session_hash))
+            watch = make_watch(model, (left, right), data, int(number))
+            seen = shown.Seen((), (left, right))
+            for bunch in lab.stream(watch, str(visitor.session_hash)):
+                for event in bunch:
+                    seen.add(event)
+                scored = any(event.kind == "scores" or event.last for event in bunch)
+                yield [seen.status_line(), shown.strip(seen) if scored else gr.skip()]
         except UserError as error:
             yield [f"Not done: {error}", gr.skip()]
-            return
-        seen = shown.Seen((), (left, right))
-        for bunch in job.bunches():
-            for event in bunch:
-                seen.add(event)
-            scored = any(event.kind == "scores" or event.last for event in bunch)
-            yield [seen.status_line(), shown.strip(seen) if scored else gr.skip()]
 
     go.click(
         run, [model, left, right, data, number], [status, figure], show_progress="hidden", concurrency_limit=None,
