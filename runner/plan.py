@@ -42,8 +42,9 @@ class Plan:
         return {case.id: case for case in self.datasets[cell.dataset_hash].cases}
 
 
-def make_plan(source: GridFile, grid: Grid) -> Plan:
+def make_plan(source: GridFile, grid: Grid, unseen: bool = False) -> Plan:
     """Resolve a grid. `source` is where it was read from; `grid` may hold what the command line replaced.
+    unseen: models may be missing as long as their shape is known: a plan to be looked at, not to be run.
 
     Raises UserError, with the grid's line where the fault stands there, for an unknown method, hyperparameter,
     data set, protocol, model or device, and for data that can't be read.
@@ -61,7 +62,7 @@ def make_plan(source: GridFile, grid: Grid) -> Plan:
         at(d, ("datasets", i), lambda d=d: read_dataset(d, grid.cases, grid.probes))  # type: ignore[misc]
         for i, d in enumerate(grid.datasets)
     ]
-    models = [at(m, ("models", i), lambda m=m: resolve_model(m)) for i, m in enumerate(grid.models)]  # type: ignore[misc]
+    models = [at(m, ("models", i), lambda m=m: resolve_model(m, unseen)) for i, m in enumerate(grid.models)]  # type: ignore[misc]
     settings = [resolve_settings(grid, protocol) for protocol in protocols]
     sets = [
         CaseSet(entry.name, loaded.hash, tuple(loaded.cases))
@@ -163,11 +164,22 @@ def _content_hash(path: Path) -> str:
     return canonical_hash({part.relative_to(path).as_posix(): _content_hash(part) for part in files})
 
 
-def resolve_model(spec: str) -> ModelRef:
-    """A model's name and hash, from its files. Raises UserError when there is none or its folder is not whole."""
-    from runner.models.files import ALIASES, check_folder, resolve
+def resolve_model(spec: str, unseen: bool = False) -> ModelRef:
+    """A model's name and hash, from its files. Raises UserError when there is none or its folder is not whole.
+
+    unseen: a Hub model is not fetched, and a folder may hold its config.json alone; such a model's hash is "unseen".
+    """
+    from runner.models.files import ALIASES, check_folder, has_weights, in_cache, is_hub_name, resolve
     from runner.models.hashing import hash_folder
 
+    path = Path(spec).expanduser()
+    if unseen and spec not in ALIASES:
+        on_hub = is_hub_name(spec) and not path.exists()
+        if not in_cache(spec) if on_hub else path.is_dir() and not has_weights(path):
+            from runner.costs.shape import shape_of
+
+            shape_of(spec)  # raises where nothing is known of it
+            return ModelRef(spec, spec if on_hub else path.resolve().name, "unseen")
     folder = resolve(spec)
     check_folder(folder)
     is_path = spec not in ALIASES and Path(spec).expanduser().is_dir()

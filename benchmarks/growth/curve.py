@@ -68,8 +68,11 @@ class Writer:
 def read(path: Path) -> list[Point]:
     """The points of a CSV file that `Writer` wrote."""
     with path.open(newline="", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    return [Point(**{k: float(v) if k == "seconds" else int(v) for k, v in row.items()}) for row in rows]
+        rows: list[dict[str, Any]] = [
+            {key: float(value) if key == "seconds" else int(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+    return [Point(**row) for row in rows]
 
 
 def picture(points: Sequence[Point], title: str) -> str:

@@ -14,9 +14,7 @@ from runner.commands.common import (
     DbOption,
     JsonOption,
     database_url,
-    missing_file,
     print_json,
-    print_table,
     written,
 )
 
@@ -36,7 +34,12 @@ def run(
     grid: Annotated[str, typer.Argument(help="A grid by name (see `ls grids`) or a YAML file.")] = "atlas-quick",
     db: DbOption = DEFAULT_DB,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and in what time.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, in what time and memory.")
+    ] = False,
+    on: Annotated[
+        str | None, typer.Option(help="With --dry-run: plan for cpu, rtx-4090, a100, h100 or h200 instead.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N cases of each data set.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="A model instead of the grid's; may be repeated.")] = None,
     data: Annotated[str | None, typer.Option(help="Your copy of the grid's published data set.")] = None,
@@ -69,8 +72,12 @@ def run(
     python -m runner run zsre --limit 20 --model path/to/model --data path/to/ZsRE-test-all.json
 
     python -m runner run atlas-quick --methods ROME,SCR --edits 1,10 --dry-run
+
+    python -m runner run atlas-methods --model Qwen/Qwen2.5-7B-Instruct --dry-run --on rtx-4090
     """
     from runner import gridfile
+    from runner.commands.dry_run import show_plan
+    from runner.errors import UserError
     from runner.grid import override
     from runner.plan import make_plan
 
@@ -87,10 +94,12 @@ def run(
         cell_seconds=cell_seconds,
     )
     if dry_run:
-        plan = make_plan(source, wanted)
+        plan = make_plan(source, wanted, unseen=True)
         _tell(plan)
-        _show_plan(plan, db, json)
+        show_plan(plan, db, json, on)
         return
+    if on is not None:
+        raise UserError("--on is for --dry-run: it names a device to plan for, --device the one to run on.")
     with _engine(engine, address, cpus, gpus) as chosen:
         plan = chosen.plan(source, wanted)
         _tell(plan)
@@ -195,56 +204,3 @@ def _report(plan: Plan, summary: Summary, db: str, as_json: bool) -> None:
         print(f"  failed: {label}: {reason}")
     for label in summary.busy:
         print(f"  another process works on: {label}")
-
-
-def _show_plan(plan: Plan, db: str, as_json: bool) -> None:
-    from runner.estimate import survey, total_seconds
-    from runner.progress import duration
-
-    work = _survey(plan, db, survey)
-    if as_json:
-        cells = [
-            {
-                "key": w.cell.key,
-                "model": w.cell.model.name,
-                "method": w.cell.method.name,
-                "dataset": w.cell.dataset,
-                "n_edits": w.cell.n_edits,
-                "seed": w.cell.seed,
-                "state": w.state,
-                "sequences": w.sequences,
-                "sequences_done": w.done,
-                "edits": w.edits,
-                "answers": w.answers,
-                "seconds": w.seconds,
-            }  # fmt: skip
-            for w in work
-        ]
-        print_json({"cells": cells, "seconds": total_seconds(work)})
-        return
-    rows = [
-        [
-            w.cell.label,
-            w.state,
-            f"{w.done}/{w.sequences}",
-            w.edits,
-            w.answers,
-            "?" if w.seconds is None else duration(w.seconds),
-        ]  # fmt: skip
-        for w in work
-    ]
-    print_table("", ["cell", "state", "sequences", "edits to make", "answers to ask", "time"], rows)
-    total = total_seconds(work)
-    time = "unknown until some of it has run" if total is None else f"about {duration(total)}"
-    left = sum(w.sequences > w.done for w in work)
-    print(f"{left} of {len(work)} cells to do, {sum(w.answers for w in work)} answers to ask, time {time}.")
-
-
-def _survey(plan: Plan, db: str, survey: Any) -> Any:
-    """The survey against the database, which a dry run never creates."""
-    from db.store import Store
-
-    if missing_file(db) is not None:
-        return survey(plan, None)
-    with Store.open(database_url(db), readonly=True) as store:
-        return survey(plan, store)

@@ -86,7 +86,7 @@ class AlphaEdit(Memit):
         bare, in_context = self.rows([locate(edit, self.protocol) for edit in edits])
         for layer in self.layers if bare else []:
             basis = self.prepare_moments(self.layers)[layer].null_space(self.hparams.nullspace_threshold)
-            self._keep(layer, basis.T @ self.keys(layer, bare, in_context).double())
+            self._keep(layer, basis.T @ self.keys(layer, bare, in_context).to(basis))
 
     def _keep(self, layer: int, new: Tensor) -> None:
         """Remember keys, [directions, n]; of more keys than there are directions only the sum of their squares, so that
@@ -109,17 +109,17 @@ class AlphaEdit(Memit):
         once there are more edits than directions in U. In float64.
         """
         basis = moment.null_space(self.hparams.nullspace_threshold)
-        inside = basis.T @ keys.double()
+        inside, residual = basis.T @ keys.to(basis), residual.to(basis)
         if moment.layer in self._sums:
             outer = self._sums[moment.layer] + inside @ inside.T
             outer.diagonal().add_(self.l2)
-            return (residual.double() @ torch.linalg.solve(outer, inside).T @ basis.T).float()
+            return (residual @ (torch.linalg.solve(outer, inside).T @ basis.T)).float()
         past = self._past.get(moment.layer, inside[:, :0])
         q = torch.cat([past, inside], 1)
         inner = q.T @ q
         inner.diagonal().add_(self.l2)
         weights = torch.linalg.solve(inner, q.T)[past.shape[1] :]
-        return (residual.double() @ weights @ basis.T).float()
+        return (residual @ (weights @ basis.T)).float()  # so bracketed, nothing is as large as [hidden, directions]
 
     def storage_bytes(self) -> int:
         """The changed parameters and the keys of the edits so far."""

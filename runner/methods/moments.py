@@ -37,6 +37,8 @@ VERSION = 1  # raised when the same input would give another moment
 TOKENS_PER_ROW = 512
 TOKENS_PER_BATCH = 4096
 TEXTS_PER_CHUNK = 256
+SHARE = 4  # an accelerator keeps second moments up to this part of its memory, a quarter; larger ones stay on the host
+BYTES = 12  # of an entry of C: in float32, and of its factor in float64
 
 
 class MomentHparams(Hparams):
@@ -53,8 +55,20 @@ class MomentHparams(Hparams):
     )
 
 
+def held_on_device(layers: int, width: int, device_memory: int | None) -> bool:
+    """Whether the second moments of so many layers of this MLP width, with their factors, are kept beside the model.
+
+    device_memory: bytes of the accelerator; None: there is none. A 7B model's five layers take 20 GB.
+    """
+    return device_memory is None or SHARE * BYTES * layers * width * width <= device_memory
+
+
 class Moment:
-    """The second moment of one layer's keys, [mlp width, mlp width], and its factor, made once for all edits."""
+    """The second moment of one layer's keys, [mlp width, mlp width], and its factor, made once for all edits.
+
+    They are where the matrix is, on the model's device or in host memory; what is solved comes back on the device of
+    the keys.
+    """
 
     def __init__(self, matrix: Tensor, n_tokens: int, layer: int) -> None:
         self.matrix = matrix
@@ -72,8 +86,9 @@ class Moment:
 
     def solve(self, keys: Tensor, ridge: float) -> Tensor:
         """C^-1 k for keys [mlp width] or [mlp width, n], by the Cholesky factor, in float64."""
-        columns = keys.double().reshape(keys.shape[0], -1)
-        return torch.cholesky_solve(columns, self.factor(ridge)).reshape(keys.shape)
+        factor = self.factor(ridge)
+        columns = keys.to(factor).reshape(keys.shape[0], -1)
+        return torch.cholesky_solve(columns, factor).reshape(keys.shape).to(keys.device)
 
     def factor(self, ridge: float) -> Tensor:
         """The Cholesky factor of C, in float64, computed once.
@@ -127,17 +142,28 @@ def moments(lm: LanguageModel, layers: Sequence[int], texts: Texts, n_tokens: in
             )
     name = hashlib.sha256(f"{VERSION}\0{lm.dtype}\0{n_tokens}\0{_digest(texts)}".encode()).hexdigest()[:16]
     known = _known.setdefault(lm, {})
+    home = _home(lm, layers)
     for layer in layers:
         if (layer, name) not in known:
             matrix = _read(_file(lm, layer, name))
             if matrix is not None:
-                known[layer, name] = Moment(matrix.to(lm.device), n_tokens, layer)
+                known[layer, name] = Moment(matrix.to(home), n_tokens, layer)
     missing = [layer for layer in layers if (layer, name) not in known]
-    if missing:
-        for layer, matrix in measure(lm, missing, texts, n_tokens).items():
+    # Sums in float64 are large too: where the moments have no place, neither have those of all layers at once.
+    for group in [missing] if home == lm.device else [[layer] for layer in missing]:
+        for layer, matrix in measure(lm, group, texts, n_tokens).items() if group else ():
             _write(_file(lm, layer, name), matrix)
-            known[layer, name] = Moment(matrix, n_tokens, layer)
+            known[layer, name] = Moment(matrix.to(home), n_tokens, layer)
     return {layer: known[layer, name] for layer in layers}
+
+
+def _home(lm: LanguageModel, layers: Sequence[int]) -> torch.device:
+    """Where the second moments of these layers are kept."""
+    if lm.device.type != "cuda":
+        return lm.device
+    memory = int(torch.cuda.get_device_properties(lm.device).total_memory)
+    width = max(_width(lm, layer) for layer in layers)
+    return lm.device if held_on_device(len(layers), width, memory) else torch.device("cpu")
 
 
 @torch.no_grad()

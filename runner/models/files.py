@@ -58,14 +58,31 @@ def resolve(spec: str) -> Path:
         return path
     if path.exists():
         raise UserError(f"{spec} is a file; name the folder that holds the model's config.json.")
-    if _is_hub_name(spec):
+    if is_hub_name(spec):
         return _from_hub(spec)
     raise UserError(f"no model at {spec}: give a folder with config.json and *.safetensors, or one of {list(ALIASES)}.")
 
 
-def _is_hub_name(spec: str) -> bool:
+def is_hub_name(spec: str) -> bool:
+    """Whether a name can be a Hub id, owner/model, and is no path."""
     parts = spec.split("/")
     return len(parts) == 2 and all(parts) and parts[0] not in (".", "..", "~") and not Path(parts[0]).exists()
+
+
+def in_cache(name: str) -> bool:
+    """Whether the local Hub cache holds a model's configuration and weights."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=True))
+    except Exception:  # the hub client has several kinds of "not there"
+        return False
+    return (folder / "config.json").exists() and has_weights(folder)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds any weights, readable or not."""
+    return any(file for pattern in ("*.safetensors", *PICKLED) for file in folder.glob(pattern))
 
 
 def _from_hub(name: str) -> Path:

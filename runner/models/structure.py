@@ -142,13 +142,14 @@ def check_editable(model: Any) -> None:
         )
 
 
-def discover(model: Any) -> Structure:
-    """Find the parts of a causal language model.
+def discover(model: Any, check: bool = True) -> Structure:
+    """Find the parts of a causal language model. check: its weights are to be edited, and not only counted.
 
     Raises UserError (one sentence) for a family it cannot serve and for weights that can't be edited
     (`check_editable`).
     """
-    check_editable(model)
+    if check:
+        check_editable(model)
     family = getattr(model.config, "model_type", type(model).__name__)
     config = model.config.get_text_config()
     hidden = int(config.hidden_size)
