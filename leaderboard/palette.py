@@ -1,6 +1,7 @@
 """One colour and one marker per method, the same on every page.
 
-The colours are Okabe and Ito's, which stay apart for colour-blind readers; the marker says it a second time. Warm
+The hues are Okabe and Ito's, which stay apart for colour-blind readers, darkened until each has a contrast of 3:1 with
+the page in light and in dark; the marker says it a second time. Warm
 colours change weights, cool ones keep the new facts outside of them.
 """
 
@@ -10,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 
 GREY = "#808590"
-BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#2b7bba", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#cc79a7"
+BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE = "#2b7bba", "#2599c9", "#009e73", "#c58200", "#d14f00", "#c8709f"
 _COLOURS = (BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE)
 
 # plotly's symbol and the sign that stands for it in text

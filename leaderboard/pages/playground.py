@@ -11,6 +11,7 @@ from leaderboard import theme
 from leaderboard.pages import common
 from leaderboard.playground import shown
 from leaderboard.playground.api import edit_and_ask as in_one_call
+from leaderboard.playground.api import edit_and_ask_live as live
 from leaderboard.playground.api import example_rows, questions_of
 from leaderboard.playground.inputs import MOST_EDITS, MOST_QUESTIONS, make_request
 from leaderboard.playground.lab import Lab
@@ -60,7 +61,14 @@ def build(lab: Lab) -> None:
         """
         return in_one_call(lab, model, (left, right), edits, questions, thinking)
 
+    def edit_and_ask_live(
+        model: str, left: str, right: str, edits: list[dict[str, Any]], questions: list[str], thinking: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """As edit_and_ask, one reply after another while the answers are being written; the last has done = true."""
+        yield from live(lab, model, (left, right), edits, questions, thinking)
+
     gr.api(edit_and_ask, api_name="edit_and_ask", concurrency_limit=8)
+    gr.api(edit_and_ask_live, api_name="edit_and_ask_live", concurrency_limit=8)
 
 
 def _query(model: str, left: str, right: str) -> str:

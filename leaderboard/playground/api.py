@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,26 +27,49 @@ def edit_and_ask(
     Returns {"questions", "base": [answer], "left": {"method", "answers", "why"}, "right": …, "refused": [sentence]};
     an answer has text, trace, consulted and tokens. Raises UserError for bad input and for a job that failed.
     """
+    *_, reply = edit_and_ask_live(lab, model, methods, edits, questions, thinking)
+    del reply["done"]
+    return reply
+
+
+def edit_and_ask_live(
+    lab: Lab,
+    model: str,
+    methods: Sequence[str],
+    edits: Sequence[dict[str, Any]],
+    questions: Sequence[str],
+    thinking: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """As `edit_and_ask`, told as it comes: each reply holds what is known so far and "done", true in the last one.
+
+    An answer that is being written has its text so far and nothing else; one that isn't begun is None. Who stops
+    reading stops the job.
+    """
     request = make_request(model, methods, edits, questions, thinking)
     answers: dict[str, list[Any]] = {side: [None] * len(request.questions) for side in ("base", *SIDES)}
     why: dict[str, Any] = {}
-    refused = []
-    for event in (event for bunch in lab.stream(request) for event in bunch):
-        if event.kind == "answer":
-            answers[event.side][event.body["index"]] = event.body["answer"]
-        elif event.kind == "why":
-            why[event.side] = event.body
-        elif event.kind == "refused":
-            refused.append(f"{event.side}, edit {event.body['number']}: {event.body['reason']}")
-        elif event.kind == "failed":
-            raise UserError(event.body["reason"])
-        elif event.kind == "cancelled":
-            raise UserError("the job was cancelled.")
-    sides = {
-        side: {"method": name, "answers": answers[side], "why": why.get(side)}
-        for side, name in zip(SIDES, request.methods, strict=True)
-    }
-    return {"questions": list(request.questions), "base": answers["base"], **sides, "refused": refused}
+    refused: list[str] = []
+    for bunch in lab.stream(request):
+        for event in bunch:
+            if event.kind == "growing":
+                for index, text in event.body["texts"].items():
+                    answers[event.side][index] = {"text": text}
+            elif event.kind == "answer":
+                answers[event.side][event.body["index"]] = event.body["answer"]
+            elif event.kind == "why":
+                why[event.side] = event.body
+            elif event.kind == "refused":
+                refused.append(f"{event.side}, edit {event.body['number']}: {event.body['reason']}")
+            elif event.kind == "failed":
+                raise UserError(event.body["reason"])
+            elif event.kind == "cancelled":
+                raise UserError("the job was cancelled.")
+        sides = {
+            side: {"method": name, "answers": list(answers[side]), "why": why.get(side)}
+            for side, name in zip(SIDES, request.methods, strict=True)
+        }
+        known = {"questions": list(request.questions), "base": list(answers["base"]), **sides}
+        yield {**known, "refused": list(refused), "done": bunch[-1].last}
 
 
 @lru_cache(maxsize=4)

@@ -9,6 +9,7 @@ import pytest
 
 from leaderboard import figures, formatting, glossary, palette, state, tables, views, words
 from leaderboard.choices import resolve
+from leaderboard.comparison_figures import label_sides
 from leaderboard.data import Board
 from leaderboard.state import Filters, from_query, to_query
 
@@ -139,3 +140,20 @@ def test_the_glossary_explains_every_column() -> None:
         assert f"**{word}**" in text, word
     assert glossary.metric_label("portability/two_hop") == "Portability: two hop"
     assert glossary.metric_label("locality_truth/near") == "Locality against the truth: near"
+
+
+def test_names_at_the_ends_of_lines_do_not_overlap(board: Board) -> None:
+    placed = figures.spread([100.0, 99.0, 98.0, 50.0, 1.0, 0.5, 0.0], 16)
+    assert all(high - low >= 16 for high, low in zip(placed, placed[1:], strict=False))
+    assert placed[0] == 100 and placed[-1] == 0
+    assert figures.spread([90.0, 40.0], 16) == [90.0, 40.0]
+    filters = resolve(board, Filters(model="alpha-1b", data="events"))[0]
+    figure = figures.curves(board.curves(filters), "average")
+    assert {a.text for a in figure.layout.annotations} == {"★ SCR", "● ICE", "✚ GRACE", "■ FT-M", "▲ ROME", "◆ MEMIT"}
+
+
+def test_labels_of_points_that_are_close_stand_on_different_sides() -> None:
+    sides = label_sides([1.0, 1.02, 9.0], [50.0, 50.0, 90.0], ["one", "two", "three"], [False, False, True])
+    assert sides[0] != sides[1]
+    assert sides[2] == "top center"
+    assert label_sides([], [], [], []) == []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from leaderboard.playground import shown
-from leaderboard.playground.api import edit_and_ask, example_rows, questions_of
+from leaderboard.playground.api import edit_and_ask, edit_and_ask_live, example_rows, questions_of
 from leaderboard.playground.inputs import MOST_CHARACTERS, make_edit, make_request
 from leaderboard.playground.lab import DeltaCache, Event, Lab
 from leaderboard.playground.watching import make_watch
@@ -130,6 +130,22 @@ def test_answers_grow_before_they_are_there(lab: Lab, monkeypatch: pytest.Monkey
     seen.add(next(e for e in events if e.kind == "growing" and e.side == "left"))
     shown_so_far = seen.table()["data"][0][2]
     assert shown_so_far.endswith(shown.WAITING) and len(shown_so_far) > 1
+
+
+def test_the_live_call_ends_with_what_the_other_call_returns(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leaderboard.playground.asking._TOLD_EVERY", 0.0)
+    edit = edits_of(3, 1)
+    asked = (lab.models[0], ("FT-M", "ICE"), edit, [edit[0]["prompt"], QUESTION.format("Nobody")])
+    replies = list(edit_and_ask_live(lab, *asked))
+    assert [reply.pop("done") for reply in replies] == [False] * (len(replies) - 1) + [True]
+    assert replies[-1] == edit_and_ask(lab, *asked)
+    last = replies[-1]["base"]
+    assert len(replies) > 1 and all(answer["tokens"] for answer in last)
+    for reply in replies:
+        for answer, whole in zip(reply["base"], last, strict=True):
+            assert answer is None or whole["text"].startswith(answer["text"])
+    next(edit_and_ask_live(lab, *asked)).clear()  # who stops reading stops the job
+    assert edit_and_ask(lab, *asked) == replies[-1]
 
 
 def test_stop_ends_the_answers_midway_and_a_waiting_job_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
