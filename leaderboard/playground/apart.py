@@ -30,6 +30,9 @@ def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     import spaces  # there from the start, and before CUDA is touched
 
+    import runner.methods.none
+    import runner.models.lm  # noqa: F401  a worker has at once what is imported here
+
     marked: Callable[..., Any] = spaces.GPU(duration=SECONDS)(function)
     return marked
 
