@@ -95,9 +95,10 @@ def cases(
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="Folder for the checkpoint and, at the end, the model.")] = Path(
-        "out/atlas-lm"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the checkpoint and, at the end, the model; default: one below out/.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="small, medium (the published one) or large.")] = "medium",
     tokens: Annotated[int | None, typer.Option(help="Training tokens; default: the recipe's.")] = None,
     layers: Annotated[int | None, typer.Option(help="Number of layers; default: the recipe's.")] = None,
     hidden: Annotated[int | None, typer.Option(help="Width; default: the recipe's.")] = None,
@@ -106,11 +107,12 @@ def train(
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the forward pass.")] = True,
     questions: Annotated[int, typer.Option(help="Exam questions per paper at the end.")] = 500,
 ) -> None:
-    """Train the model from scratch, or continue from the checkpoint in --out. Example: python -m runner atlas train"""
-    from dataclasses import replace
+    """Train the model from scratch, or continue from the checkpoint in --out.
 
+    Example: python -m runner atlas train --size small
+    """
     from runner.atlas.folder import write_model
-    from runner.atlas.recipe import Recipe, make_tokenizer
+    from runner.atlas.recipe import make_tokenizer, sized
     from runner.atlas.train import train as run
 
     changes: dict[str, Any] = {
@@ -120,10 +122,13 @@ def train(
         "mlp": hidden and 3 * hidden,
         "heads": hidden and hidden // 64,
     }
-    recipe = replace(Recipe(seed=seed), **{k: v for k, v in changes.items() if v is not None})
+    recipe = sized(size, seed, **{k: v for k, v in changes.items() if v is not None})
+    name = "atlas-lm" if size == "medium" else f"atlas-{size}"
+    out = out or Path("out") / name
     model = run(recipe, out, device, compiled=compiled)
-    write_model(out / "model", model, make_tokenizer(recipe), recipe)
-    exam(str(out / "model"), questions, device, card=True)
+    folder = out / ("model" if size == "medium" else name)  # the board calls a model as its folder is called
+    write_model(folder, model, make_tokenizer(recipe), recipe)
+    exam(str(folder), questions, device, card=True)
 
 
 @app.command()

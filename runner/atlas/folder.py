@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Where and how methods edit this model, found on the validation split (`python -m benchmarks.tune`). An MLP of a small
 # model adds less to the residual stream than one of a large model, so the published ball of 4 times its output is too
 # small; and it takes larger steps.
-EDITING = {
+EDITING: dict[str, dict[str, Any]] = {
     "FT-M": {"lr": 5e-3},
     "LocFT-BF": {"lr": 5e-3, "batch_size": 20},
     "LoRA": {"lr": 3e-4, "min_loss": 0.01},
@@ -40,6 +40,21 @@ EDITING = {
 }  # fmt: skip
 
 
+def editing(recipe: Recipe) -> dict[str, Any]:
+    """EDITING, which is for the published model's depth, with each layer at the same share of this one's."""
+
+    def moved(layer: int) -> int:
+        return min(recipe.layers - 1, round(layer * recipe.layers / Recipe.layers))
+
+    settings = {method: dict(values) for method, values in EDITING.items()}
+    for values in settings.values():
+        if "layer" in values:
+            values["layer"] = moved(values["layer"])
+        if "layers" in values:
+            values["layers"] = sorted({moved(layer) for layer in values["layers"]})
+    return settings
+
+
 def write_model(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> None:
     """Save everything but the card; weights in half precision, the tied embedding once."""
     from transformers import GenerationConfig
@@ -47,7 +62,7 @@ def write_model(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedToke
     folder.mkdir(parents=True, exist_ok=True)
     # Training attends by explicit masks; whoever loads the model picks the implementation.
     model.config._attn_implementation = None
-    model.config.editing = EDITING
+    model.config.editing = editing(recipe)
     model.half().save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
     GenerationConfig(

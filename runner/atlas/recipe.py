@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from runner.atlas.corpus import Corpus, tokenizer_texts
 from runner.atlas.docs import CLOSE_NAME, END, END_THINK, OPEN_NAME, THINK, Doc
 from runner.atlas.world import World
+from runner.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -88,6 +89,22 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """All fields."""
         return asdict(self)
+
+
+# What differs from the published model ("medium") in the others; closed layers keep their share of the depth.
+SIZES: dict[str, dict[str, int]] = {
+    "small": {"layers": 4, "hidden": 128, "heads": 2, "mlp": 384, "closed_layers": 2},
+    "medium": {},
+    "large": {"layers": 12, "hidden": 384, "heads": 6, "mlp": 1152, "closed_layers": 7},
+}
+
+
+def sized(size: str, seed: int = 0, **changes: Any) -> Recipe:
+    """The recipe of a size, with other choices in place of its own. Raises UserError for an unknown size."""
+    if size not in SIZES:
+        raise UserError(f"the atlas model has no size '{size}'; choose {', '.join(SIZES)}.")
+    own: dict[str, Any] = {**SIZES[size], **changes}
+    return Recipe(seed=seed, **own)
 
 
 @lru_cache(maxsize=4)
