@@ -29,7 +29,7 @@ PLACES = [
     Place("runner.methods.tail:Tail.logits", FORWARD),
     Place("torch.nn:Module.__call__", FORWARD, when=torch.is_grad_enabled),
     Place("torch.autograd:grad", BACKWARD),
-    Place("runner.methods.value:optimise_value", LOSS, closed=False),
+    Place("runner.methods.value:optimise_values", LOSS, closed=False),
     Place("runner.methods.side_training:train", LOSS, closed=False),
     Place("runner.methods.grace:Grace._learn", LOSS, closed=False),
     Place("runner.methods.ft:FineTuning._train", LOSS, closed=False),
