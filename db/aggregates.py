@@ -122,7 +122,7 @@ ORDER BY cell_key, case_id, metric, found, confirmed
 
 def _query(reader: Reader, template: str, keys: Iterable[str]) -> list[Row]:
     pieces = _PIECES["sqlite" if reader.database.engine.dialect.name == "sqlite" else "postgresql"]
-    statement = sa.text(template.format(**pieces)).bindparams(sa.bindparam("keys", expanding=True))
+    statement = sa.text(template.format(**pieces)).bindparams(sa.bindparam("keys", expanding=True, type_=sa.String))
     with reader.database.read() as connection:
         return [dict(row) for row in connection.execute(statement, {"keys": list(keys)}).mappings()]
 

@@ -59,9 +59,12 @@ def find(frames: Frames) -> Finding:
 
 
 def _both(
-    frames: Frames, own: pd.DataFrame, length: int | None = None
+    frames: Frames, own: pd.DataFrame, length: int | None = None, with_draws: bool = True
 ) -> tuple[pd.DataFrame, int, tuple[numbers.Floats, numbers.Floats]]:
-    """label, method and the average in both modes with intervals; the length; the draws, [RESAMPLES, methods]."""
+    """label, method and the average in both modes with intervals; the length; the draws, [RESAMPLES, methods].
+
+    with_draws: without them there are no intervals.
+    """
     edited = own[own["method"] != UNEDITED]
     for n in sorted(edited["n_edits"].unique(), reverse=True) if length is None else [length]:
         here = edited[edited["n_edits"] == n].sort_values("label")
@@ -74,14 +77,17 @@ def _both(
                     found[mode][row["label"]] = frame  # type: ignore[assignment]
         if len(found[FREE]) < 3:
             continue
-        drawn = {mode: numbers.averages(found[mode], MAIN_METRICS) for mode in found}
+        drawn = {mode: numbers.averages(found[mode], MAIN_METRICS) for mode in found} if with_draws else {}
         rows: list[dict[str, Any]] = []
         for label in found[FREE]:
             columns: dict[str, Any] = {}
             for mode in (FREE, FORCED):
                 value = numbers.average(found[mode][label], MAIN_METRICS)
-                columns |= bounds(mode, numbers.estimate(value, drawn[mode][label]))
+                draws = drawn[mode][label] if with_draws else np.empty(0)
+                columns |= bounds(mode, numbers.estimate(value, draws))
             rows.append({"label": label, "method": label.partition(" ")[0], **columns})
+        if not with_draws:
+            return pd.DataFrame(rows), int(n), (np.empty((0, 0)), np.empty((0, 0)))
         stacked = [np.column_stack([drawn[mode][row["label"]] for row in rows]) for mode in (FREE, FORCED)]
         return pd.DataFrame(rows), int(n), (stacked[0], stacked[1])
     return pd.DataFrame(), 0, (np.empty((0, 0)), np.empty((0, 0)))
@@ -120,7 +126,7 @@ def _by_seed(frames: Frames, cells: pd.DataFrame, length: int) -> dict[int, floa
     shared = set.intersection(*(set(own["label"]) for _, own in here.groupby("seed")))
     found = {}
     for seed, own in here[here["label"].isin(shared)].groupby("seed"):
-        table, _, _ = _both(frames, own, length)
+        table, _, _ = _both(frames, own, length, with_draws=False)
         if len(table) > 2:
             tau = float(numbers.kendall(table[FREE].to_numpy(), table[FORCED].to_numpy()))
             found[int(seed)] = tau  # type: ignore[call-overload]

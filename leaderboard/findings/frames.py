@@ -73,11 +73,15 @@ class Stored:
 
     def per_case(self, keys: Iterable[str], mode: str, metrics: Sequence[str]) -> dict[str, pd.DataFrame]:
         """As `Frames.per_case`."""
-        found: dict[str, dict[str, pd.Series]] = {}
+        columns, ids = {name: i for i, name in enumerate(metrics)}, {}
+        found: dict[str, np.ndarray] = {}
         for row in self.reader.case_values(keys, mode, metrics):
-            values = pd.Series(row["case_values"], index=[str(i) for i in row["case_ids"]], dtype=float)
-            found.setdefault(row["cell_key"], {})[row["metric"]] = values
-        return {key: pd.DataFrame(columns).reindex(columns=list(metrics)) for key, columns in found.items()}
+            key = row["cell_key"]
+            if key not in found:
+                ids[key] = [str(i) for i in row["case_ids"]]
+                found[key] = np.full((len(ids[key]), len(columns)), np.nan)
+            found[key][:, columns[row["metric"]]] = np.asarray(row["case_values"], dtype=float)
+        return {key: pd.DataFrame(values, index=ids[key], columns=list(metrics)) for key, values in found.items()}
 
     def sequences(self, keys: Iterable[str]) -> pd.DataFrame:
         """As `Frames.sequences`."""
@@ -117,10 +121,13 @@ def prepared(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _usual(group: pd.DataFrame) -> dict[str, Any]:
-    """The hyperparameters most of a method's cells have, those without distractors in memory first."""
+    """The hyperparameters most of a method's cells have: without distractors in memory first, then of even ones SCR as
+    the grids run it, which confirms statements one by one."""
     counted = group.groupby("variant").agg(n=("key", "count"), hparams=("hparams", "first")).reset_index()
     filled = [bool(memory(hparams)) for hparams in counted["hparams"]]
-    counted = counted.assign(filled=filled).sort_values(["filled", "n", "variant"], ascending=[True, False, True])
+    odd = [hparams.get("confirm") is False or hparams.get("one_by_one") is False for hparams in counted["hparams"]]
+    counted = counted.assign(filled=filled, odd=odd)
+    counted = counted.sort_values(["filled", "n", "odd", "variant"], ascending=[True, False, True, True])
     usual: dict[str, Any] = counted["hparams"].iloc[0]
     return usual
 

@@ -167,11 +167,7 @@ def permutation_p(values: pd.Series, groups: pd.Series, seed: int = 0) -> float:
     x = known["value"].to_numpy(dtype=float)
     x = x - x.mean()
     sizes = np.bincount(codes).astype(float)
-
-    def between(order: NDArray[np.int64]) -> float:
-        return float((np.bincount(order, weights=x) ** 2 / sizes).sum())
-
-    rng = np.random.default_rng(seed)
-    seen = between(codes)
-    beyond = sum(between(rng.permutation(codes)) >= seen - 1e-12 for _ in range(RESAMPLES))
-    return (1 + beyond) / (1 + RESAMPLES)
+    drawn = np.random.default_rng(seed).permuted(np.tile(codes, (RESAMPLES, 1)), axis=1)
+    orders = np.vstack([codes, drawn])  # the first is the one that was seen
+    between = sum((((orders == group) @ x) ** 2 / sizes[group] for group in range(len(names))), np.zeros(len(orders)))
+    return float((1 + (between[1:] >= between[0] - 1e-12).sum()) / (1 + RESAMPLES))

@@ -21,8 +21,8 @@ QUESTION = Question(
     "seconds per fact?",
     ("python -m runner run retraining", "python -m runner run ten-thousand"),
     "Training a small model is cheap and its room is small; a large model pays far more per step and holds far more "
-    "facts, so the crossing point of a large model is its own. Facts here are new, not changed: nothing old has to be "
-    "unlearned.",
+    "facts, so the crossing point of a large model is its own. Facts of `atlas-new` are new: nothing old has to be "
+    "unlearned; facts of `atlas` are changed.",
 )
 NEW, TRAINED = "atlas-new", "retrain"
 
@@ -50,7 +50,7 @@ def find(frames: Frames) -> Finding:
         return unanswered(QUESTION, "re-training and SCR are not scored together")
     return Finding(
         QUESTION,
-        _sentence(rows, pairs),
+        _sentence(rows, pairs, "new facts" if len(new) else "changed facts"),
         rows,
         plots.above(
             plots.lines(rows, "n_edits", "new facts", "Average"),
@@ -105,21 +105,21 @@ def _pairs(here: pd.DataFrame, cases: dict[str, pd.DataFrame], lengths: list[int
     return found
 
 
-def _sentence(rows: pd.DataFrame, pairs: dict[int, Estimate]) -> str:
+def _sentence(rows: pd.DataFrame, pairs: dict[int, Estimate], facts: str) -> str:
     most = max(pairs)
     better = [n for n, found in sorted(pairs.items()) if found.low > 0]
     level = [n for n, found in sorted(pairs.items()) if found.low <= 0 <= found.high]
     trained = rows[rows["label"].str.lower() == TRAINED].set_index("n_edits")
     scr = scr_of(rows).set_index("n_edits")
     if better:
-        told = f"Re-training overtakes SCR at {better[0]:,} new facts ({points(pairs[better[0]])})"
+        told = f"Re-training overtakes SCR at {better[0]:,} {facts} ({points(pairs[better[0]])})"
         if pairs[most].high < 0:
             told += f", but is behind again at {most:,} ({points(pairs[most])})"
     elif level:
         even = f"the two are level at {level[-1]:,} ({points(pairs[level[-1]])})"
-        told = f"Up to {most:,} new facts re-training does not overtake SCR for sure; {even}"
+        told = f"Up to {most:,} {facts} re-training does not overtake SCR for sure; {even}"
     else:
-        told = f"Up to {most:,} new facts re-training never overtakes SCR ({points(pairs[most])} at {most:,})"
+        told = f"Up to {most:,} {facts} re-training never overtakes SCR ({points(pairs[most])} at {most:,})"
     scores = f"at {most:,} it scores {share(_of(trained.loc[most]))}, SCR {share(_of(scr.loc[most]))}"
     least = min(pairs)
     cost = (

@@ -61,7 +61,9 @@ def _section(question: Question) -> list[Any]:
     gr.Markdown(f"### {question.number} · {question.title}")
     answer = common.line(question.title)
     answer.elem_id = f"{question.name}-answer"
-    plot = gr.Plot(label=question.title, show_label=False, elem_classes="board-plot", elem_id=question.name)
+    # Curves with names at their ends keep their width: on a phone they scroll inside their frame.
+    kind = ["board-plot", "board-panels"] if question.number == 1 else ["board-plot"]
+    plot = gr.Plot(label=question.title, show_label=False, elem_classes=kind, elem_id=question.name)
     seeds = common.line("By seed", quiet=True)
     common.downloads(question.name, question.name)
     with gr.Accordion("Question, numbers, how to repeat, limits", open=False):
