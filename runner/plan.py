@@ -206,7 +206,10 @@ def resolve_settings(grid: Grid, protocol: Protocol) -> Settings:
     """Device and dtype as they will be, from "auto". Raises UserError for a device this machine lacks."""
     from runner.models.lm import BATCH_SIZE
     from runner.models.load import pick_device, pick_dtype
+    from runner.models.sharding import SHARDED
 
     device = pick_device(grid.device)
     dtype = str(pick_dtype(grid.dtype, device)).removeprefix("torch.")
-    return Settings(protocol, str(device), dtype, f"by length, at most {BATCH_SIZE}")
+    return Settings(
+        protocol, SHARDED if grid.device == SHARDED else str(device), dtype, f"by length, at most {BATCH_SIZE}"
+    )

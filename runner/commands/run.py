@@ -33,7 +33,7 @@ GIVEN_UP = "PALIMPSEST_GIVEN_UP"  # keys of cells that a run which started itsel
 def run(
     grid: Annotated[str, typer.Argument(help="A grid by name (see `ls grids`) or a YAML file.")] = "atlas-quick",
     db: DbOption = DEFAULT_DB,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, or sharded over all GPUs.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, in what time and memory.")
     ] = False,

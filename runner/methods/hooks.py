@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from runner.methods.subject import Row
 from runner.models.lm import LanguageModel
+from runner.models.sharding import check_one_device
 
 
 class _Enough(Exception):
@@ -71,6 +72,7 @@ def run_through(lm: LanguageModel, rows: Sequence[Sequence[int]], last_block: in
     def stop(*_: Any) -> None:
         raise _Enough
 
+    check_one_device(lm.model)
     width, pad = max(map(len, rows)), int(lm.tokenizer.pad_token_id)
     ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], device=lm.device)
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=lm.device)

@@ -15,6 +15,7 @@ from runner.errors import UserError
 from runner.methods.base import Hparams, Method
 from runner.methods.registry import register
 from runner.methods.supervised import edit_pair, repeated_loss
+from runner.models.sharding import check_one_device
 from runner.types import Edit
 
 ADAPTER = "edits"
@@ -65,6 +66,7 @@ class Adapters(Method, ABC):
 
     def targets(self) -> list[str]:
         """Full names of the projections that get an adapter. Raises UserError when there are none."""
+        check_one_device(self.lm.model)
         blocks = list(zip(self.lm.structure.block_names, self.lm.structure.blocks, strict=True))
         places = [f"{top}.{name}" for top, block in blocks for name, _ in block.named_modules() if name]
         wanted = [self.hparams.target_modules] if self.hparams.target_modules else [QUERY_VALUE, FUSED]

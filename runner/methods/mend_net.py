@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from runner.methods.hooks import hooked
 from runner.models.lm import LanguageModel
+from runner.models.sharding import check_one_device
 from runner.models.structure import Structure
 
 EPSILON = 1e-7
@@ -134,6 +135,7 @@ def gradient_factors(
     lm: LanguageModel, maps: Sequence[Linear], loss: Callable[[], Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
     """x, [tokens, in], and delta, [tokens, out], of each map for the loss on the present weights."""
+    check_one_device(lm.model)
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def keep(name: str) -> Any:

@@ -23,6 +23,7 @@ from runner.methods.hooks import hidden, hooked
 from runner.methods.subject import Row
 from runner.models.batch import forward, keeps_states
 from runner.models.lm import LanguageModel
+from runner.models.sharding import check_one_device
 from runner.models.structure import MIXERS
 
 
@@ -52,6 +53,7 @@ class Tail:
         """
         from transformers import DynamicCache
 
+        check_one_device(lm.model)
         self.lm = lm
         self.constant = constant
         self._plain = plain

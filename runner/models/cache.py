@@ -83,8 +83,10 @@ def select_rows(cache: DynamicCache, rows: Any) -> None:
     """Keep only these rows of a cache (a vector of indices), in this order."""
     if any(cache.is_linear):
         cache.reorder_cache(rows)
-    else:
-        cache.batch_select_indices(rows)
+        return
+    for layer in cache.layers:  # each where its block is
+        keys = getattr(layer, "keys", None)
+        layer.batch_select_indices(rows if keys is None else rows.to(keys.device))
 
 
 def new_cache(model: Any) -> DynamicCache:

@@ -26,6 +26,7 @@ from runner.models.load import (
     prepare_tokenizer,
 )
 from runner.models.rows import Rows
+from runner.models.sharding import SHARDED
 from runner.models.structure import Structure, discover
 
 BATCH_SIZE = 128
@@ -64,12 +65,13 @@ class LanguageModel:
     def load(cls, spec: str, device: str = "auto", dtype: str = "auto") -> LanguageModel:
         """Load a model by name: an alias such as "atlas", a folder, or a Hugging Face Hub id.
 
-        device: "auto", "cpu", "cuda", "cuda:N". dtype: "auto" (float32 on the CPU, bfloat16 on CUDA), "float32",
-        "bfloat16", "float16". Raises UserError for whatever keeps the model from being loaded.
+        device: "auto", "cpu", "cuda", "cuda:N", or "sharded" over all CUDA devices. dtype: "auto" (float32 on the CPU,
+        bfloat16 on CUDA), "float32", "bfloat16", "float16". Raises UserError for whatever keeps the model from being
+        loaded.
         """
         place = pick_device(device)
         folder = resolve(spec)
-        model = load_model(folder, spec, place, pick_dtype(dtype, place))
+        model = load_model(folder, spec, place, pick_dtype(dtype, place), sharded=device == SHARDED)
         return cls(model, load_tokenizer(folder, spec), name=spec, path=str(folder))
 
     @property

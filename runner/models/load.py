@@ -10,12 +10,18 @@ import torch
 
 from runner.errors import UserError, did_you_mean
 from runner.models.files import ALLOW, REMOTE_CODE, allowed, check_folder, check_memory, read_config
+from runner.models.sharding import SHARDED, first_device, spread
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def pick_device(device: str) -> torch.device:
-    """The device of a name; "auto" is CUDA where there is one, else the CPU. Raises UserError for one not here."""
+    """The device of a name; "auto" is CUDA where there is one, else the CPU; "sharded" the first of all CUDA devices.
+
+    Raises UserError for one not here.
+    """
+    if device == SHARDED:
+        return first_device()
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     here = _devices()
@@ -59,30 +65,37 @@ def available_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def load_model(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """A causal language model in evaluation mode, without gradients, on its device. Raises UserError when it can't."""
+def load_model(folder: Path, name: str, device: torch.device, dtype: torch.dtype, sharded: bool = False) -> Any:
+    """A causal language model in evaluation mode, without gradients, on its device, or spread over all CUDA devices.
+
+    Raises UserError when it can't be had.
+    """
     weights = check_folder(folder)
     check_code(folder, name)
     quantised = bool(read_config(folder).get("quantization_config"))
     where = "this machine" if device.type == "cpu" else f"device {device}"
-    if not quantised:  # a quantised model's values take what its own format says
+    if not quantised and not sharded:  # a quantised model's values take what its own format says
         check_memory(name, weights, dtype.itemsize, available_memory(device), where)
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": not weights.pickled,
+        "trust_remote_code": allowed(REMOTE_CODE),
+        "local_files_only": True,
+    }
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            dtype=dtype,
-            use_safetensors=not weights.pickled,
-            trust_remote_code=allowed(REMOTE_CODE),
-            local_files_only=True,
-            # Quantised weights are made where they stay: some formats can't be moved.
-            **({"device_map": {"": str(device)}} if quantised else {}),
-        )
+        if sharded:
+            return prepare_model(spread(folder, name, **options))
+        if quantised:  # such weights are made where they stay: some formats can't be moved
+            options["device_map"] = {"": str(device)}
+        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), **options)
         model = model if quantised else model.to(device)
+    except UserError:
+        raise
     except (ValueError, OSError, RuntimeError, KeyError, ImportError, TypeError, AttributeError) as error:
         raise UserError(f"model '{name}' in {folder} cannot be loaded: {_first_line(error)}") from error
     finally:

@@ -123,7 +123,10 @@ WITHOUT_WEIGHTS = "methods that leave the weights alone still work (none, ICE, I
 
 
 def check_editable(model: Any) -> None:
-    """Raise UserError for a model whose weights can't be changed by arithmetic: quantised, offloaded or sharded."""
+    """Raise UserError for a model whose weights can't be changed by arithmetic: quantised or offloaded.
+
+    Weights on several accelerators can; what needs them on one says so itself (`runner.models.sharding`).
+    """
     settings = getattr(model.config, "quantization_config", None)
     odd = any(not p.is_floating_point() or p.element_size() < 2 for p in model.parameters())
     if settings or odd:
@@ -134,7 +137,7 @@ def check_editable(model: Any) -> None:
             f"bfloat16 if memory is short; {WITHOUT_WEIGHTS}."
         )
     places = {str(p.device) for p in model.parameters()}
-    if len(places) > 1 or "meta" in places:
+    if "meta" in places:
         shown = ", ".join("disk or CPU (offloaded)" if place == "meta" else place for place in sorted(places))
         raise UserError(
             f"this model's weights are spread over several places ({shown}), and an edit needs them on one device; "
@@ -187,7 +190,7 @@ def discover(model: Any, check: bool = True) -> Structure:
 def _block_list(model: nn.Module, n_layers: int, family: str) -> tuple[str, nn.ModuleList]:
     """The outermost list of `n_layers` modules that each mix tokens."""
     for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
+        if isinstance(module, nn.ModuleList) and 0 < len(module) == n_layers:
             if all(any(child in MIXERS for child, _ in block.named_children()) for block in module):
                 return name, module
     raise UserError(
