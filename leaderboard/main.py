@@ -95,8 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     lab = Lab(options.models or DEFAULT_MODELS, device=options.device, apart=zero_gpu())
     demo = board.build(shown, lab, Desk(reader.database, options.inbox, hub))
-    # The first visitor finds the first table made. A daemon, so that Ctrl-C doesn't wait for it.
-    threading.Thread(target=twins.table, args=(shown, "leaderboard", {}), daemon=True).start()
+    # The first visitor finds the first table and the findings made. A daemon, so that Ctrl-C doesn't wait for it.
+    threading.Thread(
+        target=lambda: [twins.table(shown, name, {}) for name in ("leaderboard", "findings")], daemon=True
+    ).start()
     try:
         demo.launch(
             server_name=options.host, server_port=port, inbrowser=options.open, share=False, ssr_mode=False,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,11 +20,14 @@ from leaderboard.findings import (
     memory_size,
     numbers,
     portability,
+    questions,
     reasoning,
     retraining,
     sizes,
 )
 from leaderboard.findings.finding import Finding, seeds_line
+
+GRIDS = Path(__file__).parents[2] / "runner" / "grids"
 
 
 @pytest.fixture
@@ -39,6 +45,13 @@ def test_without_cells_every_question_says_how_to_get_an_answer(frames: Invented
     assert [f.question.number for f in found] == list(range(1, 11))
     assert all(f.answer.startswith("Not run yet") and f.question.repeat[0] in f.answer for f in found)
     assert not any(f.measured or f.by_seed for f in found)
+
+
+def test_every_command_names_a_grid_that_is_there() -> None:
+    for question in questions():
+        for command in question.repeat:
+            grid = re.match(r"python -m runner run (\S+)", command)
+            assert grid is None or (GRIDS / f"{grid[1]}.yaml").exists(), command
 
 
 # 1: sequential collapse
