@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from runner.cells import BASE_METHOD, Cell, canonical_hash
 from runner.datasets import plain
 from runner.fingerprint import Fingerprint, fingerprint
-from runner.methods.base import WeightMethod
+from runner.methods.base import Method, WeightMethod
 from runner.metrics import collapse
-from runner.sequence import SequenceResult, run_sequence, warm_up
-from runner.types import Case
+from runner.sequence import SequenceResult, now, run_sequence, warm_up
+from runner.types import Case, Edit
 
 if TYPE_CHECKING:
-    from runner.methods.base import Method
     from runner.models.lm import LanguageModel
 
+TOGETHER = 16  # sequences whose first edits may be worked out together
 ABILITY_TOKENS = 16  # of one answer about the atlas; its names are shorter
 OnSequence = Callable[[int, SequenceResult], None]
 
@@ -47,15 +47,23 @@ def execute_cell(
     for position, case_ids in enumerate(cell.sequences):
         if position in done:
             continue
+        ahead, seconds = _foresee(cell, lm, make_method, cases, position)
+
+        def make_ahead(ahead: Mapping[Edit, Any] = ahead) -> Method:
+            method = make_method()
+            method.ahead = ahead
+            return method
+
         result = run_sequence(
             lm,
-            make_method,
+            make_ahead,
             [cases[case_id] for case_id in case_ids],
             edits_model,
             cell.seed * 1_000_003 + position,
             clean,
             partial(record, lm, clean, position == 0),
         )
+        result.timing.edit_seconds += seconds
         if position == to_do[0] and prepared:
             result.timing.extra["prepare_seconds"] = result.timing.extra.get("prepare_seconds", 0.0) + prepared
         if position == 0 and result.hparams != cell.method.hparams:
@@ -64,6 +72,7 @@ def execute_cell(
 
 
 _unedited: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+_ahead: weakref.WeakKeyDictionary[Any, tuple[Any, Mapping[Edit, Any], float]] = weakref.WeakKeyDictionary()
 _warm: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
@@ -77,6 +86,33 @@ def _warm_up_once(
         return 0.0
     known.add(key)
     return warm_up(lm, make_method, case, edits_model, cell.seed)
+
+
+def _foresee(
+    cell: Cell, lm: LanguageModel, make_method: Callable[[], Method], cases: Mapping[str, Case], position: int
+) -> tuple[Mapping[Edit, Any], float]:
+    """What the method works out at once for the sequences beside this one (`Method.foresee`), and this one's share of
+    the seconds.
+
+    The sequences are always the same, whether or not some are done, so that a continued run repeats every rounding.
+    """
+    first = position - position % TOGETHER
+    sequences = cell.sequences[first : first + TOGETHER]
+    key = (cell.key, first)
+    if _ahead.get(lm, (None,))[0] != key:
+        values: Mapping[Edit, Any] = {}
+        start, method = now(lm), make_method()
+        if type(method).foresee is not Method.foresee and len(sequences) > 1:
+            edits = [edit for ids in sequences for edit in cases[ids[0]].edits[:1] if edit.has_prompt]
+            try:
+                method.prepare()
+                values = method.foresee(edits)
+            except (RuntimeError, ValueError, ArithmeticError):
+                pass  # worked out one by one, where what is wrong with one edit belongs to it alone
+            finally:
+                method.undo()
+        _ahead[lm] = (key, values, (now(lm) - start) / len(sequences))
+    return _ahead[lm][1:]
 
 
 def record(lm: LanguageModel, clean: Fingerprint, first: bool, method: Method) -> dict[str, Any]:

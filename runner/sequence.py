@@ -100,12 +100,12 @@ def warm_up(lm: LanguageModel, make_method: Callable[[], Method], case: Case, ed
     """
     _seed_all(seed)
     method = make_method()
-    start = _now(lm)
+    start = now(lm)
     seconds = 0.0
     try:
         if edits_model and _applicable(method, case):
             method.prepare()
-            seconds = _now(lm) - start
+            seconds = now(lm) - start
             with suppress(EditError, RuntimeError, ValueError, ArithmeticError):
                 method.edit(case.edits[:1])
                 method.settle()
@@ -127,10 +127,10 @@ def _applicable(method: Method, case: Case) -> bool:
 def _edit(lm: LanguageModel, method: Method, edits: Sequence[Edit], timing: Timing) -> list[str]:
     """Apply the edits one by one; returns why those that could not be applied were not."""
     failed: list[str] = []
-    start = _now(lm)
+    start = now(lm)
     method.prepare()
-    timing.extra["prepare_seconds"] = _now(lm) - start
-    start = _now(lm)
+    timing.extra["prepare_seconds"] = now(lm) - start
+    start = now(lm)
     for edit in edits:
         try:
             method.edit([edit])
@@ -142,7 +142,7 @@ def _edit(lm: LanguageModel, method: Method, edits: Sequence[Edit], timing: Timi
                 raise
             failed.append(f"{edit.prompt}: {error}")
     method.settle()
-    timing.edit_seconds = _now(lm) - start
+    timing.edit_seconds = now(lm) - start
     timing.n_edits = len(edits) - len(failed)
     return failed
 
@@ -150,10 +150,10 @@ def _edit(lm: LanguageModel, method: Method, edits: Sequence[Edit], timing: Timi
 def _ask_free(lm: LanguageModel, method: Method, cases: Sequence[Case], timing: Timing) -> list[Answer]:
     questions = [(case.id, index, probe.prompt) for case in cases for index, probe in enumerate(case.probes)]
     unique = _distinct(prompt for _, _, prompt in questions)
-    start = _now(lm)
-    with measured(lambda: _now(lm)) as parts:
+    start = now(lm)
+    with measured(lambda: now(lm)) as parts:
         replies = dict(zip(unique, method.answer(unique), strict=True)) if unique else {}
-    timing.answer_seconds = _now(lm) - start
+    timing.answer_seconds = now(lm) - start
     if parts:
         timing.extra["answer_parts"] = parts
     timing.n_answers = len(unique)
@@ -174,9 +174,9 @@ def _ask_forced(lm: LanguageModel, method: Method, cases: Sequence[Case], timing
         if probe.answers and probe.answers[0] and probe.answers[0][0].strip()
     ]
     unique = _distinct(pair for _, _, pair in questions)
-    start = _now(lm)
+    start = now(lm)
     forced = method.force([prompt for prompt, _ in unique], [target for _, target in unique]) if unique else []
-    timing.extra["forced_seconds"] = _now(lm) - start
+    timing.extra["forced_seconds"] = now(lm) - start
     timing.extra["n_forced"] = len(unique)
     results = dict(zip(unique, forced, strict=True))
     return [
@@ -194,7 +194,7 @@ def _seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _now(lm: LanguageModel) -> float:
+def now(lm: LanguageModel) -> float:
     """Seconds, after the accelerator has done everything asked of it so far."""
     if lm.device.type == "cuda":
         torch.cuda.synchronize(lm.device)

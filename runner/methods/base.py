@@ -74,6 +74,7 @@ class Method:
         self.hparams: Any = self._fill(self.validate(hparams))
         self.seed = seed
         self.edits: list[Edit] = []
+        self.ahead: Mapping[Edit, Any] = {}  # see `foresee`
 
     @classmethod
     def validate(cls, hparams: BaseModel | Mapping[str, Any] | None) -> BaseModel:
@@ -116,6 +117,14 @@ class Method:
 
     def prepare(self) -> None:
         """What must be there before the first edit, such as statistics of the unedited model. Timed apart."""
+
+    def foresee(self, edits: Sequence[Edit]) -> dict[Edit, Any]:
+        """What can be worked out at once for edits that are each the first of a sequence of its own.
+
+        Called on the unedited model, after `prepare`. Whoever runs the sequences puts the result into each one's
+        method, as `ahead`; an edit that is not in it is worked out when it is made. Changes nothing.
+        """
+        return {}
 
     def edit(self, edits: Sequence[Edit]) -> None:
         """Apply edits, in order, on top of those already there."""

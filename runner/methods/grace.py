@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,11 +12,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from runner.methods.base import Hparams
-from runner.methods.hooks import by_row, hidden, hooked, input_of, with_hidden
+from runner.methods.hooks import by_row, hidden, hooked, input_of, output_of, with_hidden
 from runner.methods.in_network import HookMethod, pairs_of
 from runner.methods.layers import LAYER_HELP, LayerChoice, choose_layer
 from runner.methods.registry import register
-from runner.methods.subject import Row
+from runner.methods.subject import EditError, Row
 from runner.methods.tail import Tail, before_mlp_out
 from runner.types import Edit
 
@@ -95,47 +96,80 @@ class Grace(HookMethod):
 
     def edit(self, edits: Sequence[Edit]) -> None:
         """Learn edits one after another."""
-        layer = self.layer
-        site = self.lm.structure.mlp_out(layer).module
         for edit in edits:
-            ids, start = pairs_of(self.lm, self.protocol, edit)[0]
-            row = Row(ids[:-1], start - 1, ids[start:])
-            self._learn(edit, row, Tail(self.lm, [row], before_mlp_out(self.lm, layer)), site)
+            row = self._row(edit)
+            if self.edits or edit not in self.ahead:
+                tail = self._tail([row])
+                ((key, output),) = self._look(tail, 1)
+                entry = self._entry(edit, row, key, output)
+                entry.value = self._learn(tail, [row], entry.value[None])[0]
+            else:  # the first edit: its entry is new
+                key, output, value = self.ahead[edit]
+                self._entry(edit, row, key, output).value = value
             self._stacked = None
-            self.install(site)
+            self.install(self._site)
             super().edit([edit])
 
-    def _learn(self, edit: Edit, row: Row, tail: Tail, site: nn.Module) -> None:
-        """Find or make the edit's entry and train its value (mean cross-entropy over the target's tokens)."""
-        outputs: list[Tensor] = []
-        entry: Entry | None = None
+    def foresee(self, edits: Sequence[Edit]) -> dict[Edit, Any]:
+        """What each edit's entry would be as the first of a codebook: key, the layer's own output, value; learnt in
+        one batch. An edit without a prompt or a target has none."""
+        rows = {}
+        for edit in edits:
+            with suppress(EditError):
+                rows[edit] = self._row(edit)
+        if not rows:
+            return {}
+        chosen = list(rows.values())
+        tail = self._tail(chosen)
+        seen = self._look(tail, len(chosen))
+        values = self._learn(tail, chosen, torch.stack([self._start(output, 0) for _, output in seen]))
+        return {edit: (*pair, value) for edit, pair, value in zip(rows, seen, values, strict=True)}
+
+    @property
+    def _site(self) -> nn.Module:
+        return self.lm.structure.mlp_out(self.layer).module
+
+    def _row(self, edit: Edit) -> Row:
+        """Prompt and target, with the prompt's last token as the one that is changed."""
+        ids, start = pairs_of(self.lm, self.protocol, edit)[0]
+        return Row(ids[:-1], start - 1, ids[start:])
+
+    def _tail(self, rows: Sequence[Row]) -> Tail:
+        return Tail(self.lm, rows, before_mlp_out(self.lm, self.layer))
+
+    def _look(self, tail: Tail, n: int) -> list[tuple[Tensor, Tensor]]:
+        """Of each row the projection's input and output at its prompt's last token."""
+        with torch.no_grad(), input_of(self._site) as keys, output_of(self._site) as outputs:
+            tail.logits()
+        columns = [tail.at_subject(by_row(states[0], n)).float() for states in (keys, outputs)]
+        return list(zip(*columns, strict=True))
+
+    def _learn(self, tail: Tail, rows: Sequence[Row], start: Tensor) -> Tensor:
+        """Values trained from where they start, [rows, hidden], each by itself (mean cross-entropy over the tokens of
+        its row's target)."""
+        values = start.clone().requires_grad_(True)
+        shares = torch.cat([torch.full((len(row.targets),), 1 / len(row.targets)) for row in rows]).to(self.lm.device)
 
         def replaced(module: nn.Module, args: Any, output: Any) -> Any:
-            state = by_row(hidden(output), 1)
-            if entry is None:
-                outputs.append(tail.at_subject(state)[0].detach().float())
-                return None
+            state = by_row(hidden(output), len(rows))
             before, _, after = state.tensor_split((tail.at, tail.at + 1), 1)
-            return with_hidden(output, torch.cat([before, value.to(state.dtype)[None, None], after], 1))
+            return with_hidden(output, torch.cat([before, values.to(state.dtype)[:, None], after], 1))
 
-        with hooked(site, replaced), torch.enable_grad():
-            with torch.no_grad(), input_of(site) as keys:
-                tail.logits()
-            entry = self._entry(edit, row, tail.at_subject(by_row(keys[0], 1))[0].float(), outputs[0])
-            value = entry.value.clone().requires_grad_(True)
-            optimiser = torch.optim.Adam([value], lr=self.hparams.edit_lr)
-            targets = torch.tensor(row.targets, device=self.lm.device)
+        with hooked(self._site, replaced), torch.enable_grad():
+            optimiser = torch.optim.Adam([values], lr=self.hparams.edit_lr)
             for _ in range(self.hparams.n_iter):
-                loss = nn.functional.cross_entropy(tail.logits().float(), targets)
-                (value.grad,) = torch.autograd.grad(loss, [value])
+                losses = nn.functional.cross_entropy(tail.logits().float(), tail.targets, reduction="none")
+                (values.grad,) = torch.autograd.grad((shares * losses).sum(), [values])
                 optimiser.step()
-        entry.value = value.detach()
+        return values.detach()
 
     def _entry(self, edit: Edit, row: Row, key: Tensor, output: Tensor) -> Entry:
         """The entry an edit goes to: an old one of the same answer, or a new one."""
         prompt = row.at + 1
         labels = torch.tensor([-100.0] * prompt + [float(i) for i in row.targets])
-        new = Entry(key, self._start(output), self.hparams.eps, tuple(row.targets), labels.mean().item(), edit)
+        new = Entry(
+            key, self._start(output, self._made), self.hparams.eps, tuple(row.targets), labels.mean().item(), edit
+        )
         place, distance = self._nearest(key)
         nearest = None if place is None else self.codebook[place]
         if place is None or nearest is None or distance > self.hparams.eps + nearest.radius:
@@ -171,10 +205,9 @@ class Grace(HookMethod):
         entry.key = self._keys[n]
         self.codebook.append(entry)
 
-    def _start(self, output: Tensor) -> Tensor:
-        """A value to start from, [hidden]."""
-        generator = torch.Generator().manual_seed(self.seed + self._made)
-        self._made += 1
+    def _start(self, output: Tensor, number: int) -> Tensor:
+        """A value to start from, [hidden]; number: of values begun before."""
+        generator = torch.Generator().manual_seed(self.seed + number)
         cold = torch.rand(1, len(output), generator=generator)[0].to(output)
         return cold if self.hparams.val_init == "cold" else output.clone()
 

@@ -3,7 +3,9 @@ weight changes."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +16,9 @@ from runner.methods.base import WeightMethod
 from runner.methods.contexts import check_templates, sample_templates
 from runner.methods.layers import configured
 from runner.methods.moments import Moment, MomentHparams, moment_texts, moments
-from runner.methods.value import CLAMP, V_LR, V_STEPS, ValueHparams
+from runner.methods.subject import EditError, Fact, locate
+from runner.methods.value import CLAMP, V_LR, V_STEPS, Value, ValueHparams
+from runner.types import Edit
 
 
 class LocateHparams(ValueHparams, MomentHparams):
@@ -30,8 +34,8 @@ class LocateHparams(ValueHparams, MomentHparams):
     )
 
 
-class LocateThenEdit(WeightMethod):
-    """A method that writes into MLP down-projections. Subclasses add `edit` and their layers' names.
+class LocateThenEdit(WeightMethod, ABC):
+    """A method that writes into MLP down-projections. Subclasses add `values`, `edit` and their layers' names.
 
     A layer's weight W, [hidden, mlp width], maps a key k to a value W k; it is stored transposed in some families.
     """
@@ -76,6 +80,24 @@ class LocateThenEdit(WeightMethod):
             h = self.hparams
             self._moments = moments(self.lm, layers, moment_texts(self.lm, h), h.mom2_n_tokens)
         return self._moments
+
+    @abstractmethod
+    def values(self, facts: Sequence[Fact]) -> list[Value]:
+        """The states that yield the facts' targets, each found by itself on the present weights."""
+
+    def foresee(self, edits: Sequence[Edit]) -> dict[Edit, Any]:
+        """The edits' values, looked for in one batch; an edit that can't be placed has none."""
+        facts = {}
+        for edit in edits:
+            with suppress(EditError):
+                facts[edit] = locate(edit, self.protocol)
+        return dict(zip(facts, self.values(list(facts.values())), strict=True))
+
+    def foreseen(self, edits: Sequence[Edit]) -> list[Value] | None:
+        """The values that `ahead` holds for edits on the unedited model; None when one has to be looked for now."""
+        if self.edits or self.touched() or any(edit not in self.ahead for edit in edits):
+            return None
+        return [self.ahead[edit] for edit in edits]
 
     @torch.no_grad()
     def add(self, layer: int, update: Tensor) -> None:

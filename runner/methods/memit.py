@@ -16,7 +16,7 @@ from runner.methods.locate_then_edit import LocateHparams, LocateThenEdit
 from runner.methods.moments import Moment
 from runner.methods.registry import register
 from runner.methods.subject import Fact, Row, locate, tokenise
-from runner.methods.value import Value, optimise_value
+from runner.methods.value import Value, optimise_values
 from runner.types import Edit
 
 FIRST, LAST = 4 / 32, 8 / 32  # relative depth of the published layers for Llama (4 to 8 of 32)
@@ -102,7 +102,8 @@ class Memit(LocateThenEdit):
             return
         layers = self.layers
         moments, site = self.prepare_moments(layers), self.site
-        wanted = torch.stack([self.value(fact).target for fact in facts], 1)
+        ahead = self.foreseen(edits)
+        wanted = torch.stack([value.target for value in ahead or self.values(facts)], 1)
         bare, in_context = self.rows(facts)
         for done, layer in enumerate(layers):
             keys = self.keys(layer, bare, in_context)
@@ -116,9 +117,9 @@ class Memit(LocateThenEdit):
         """The module whose output at the subject's last token is to become the value."""
         return self.lm.structure.blocks[self.layers[-1]]
 
-    def value(self, fact: Fact) -> Value:
-        """The output of `site` that yields the target."""
-        return optimise_value(self.lm, fact, self.templates(), self.layers[-1], self.site, self.hparams)
+    def values(self, facts: Sequence[Fact]) -> list[Value]:
+        """The outputs of `site` that yield the targets, each by itself."""
+        return optimise_values(self.lm, facts, self.templates(), self.layers[-1], self.site, self.hparams)
 
     def shares(self, left: int) -> float:
         """Among how many layers the rest is shared out, with `left` layers to go."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from torch import nn
 from runner.methods.memit import Memit, MemitHparams
 from runner.methods.registry import register
 from runner.methods.subject import Fact
-from runner.methods.value import SOLVED, Course, Value, optimise_value
+from runner.methods.value import SOLVED, Course, Value, optimise_values
 
 CLOSE = 1e-2  # the weighted divergence below which a prediction that is right is left as it is
 
@@ -64,11 +65,11 @@ class Pmet(Memit):
     def site(self) -> nn.Module:
         return self.lm.structure.mlp_out(self.layers[-1]).module
 
-    def value(self, fact: Fact) -> Value:
-        """The MLP output of the last layer that yields the target together with an attention output found beside it."""
+    def values(self, facts: Sequence[Fact]) -> list[Value]:
+        """The MLP outputs of the last layer that yield the targets together with attention outputs found beside."""
         h, last = self.hparams, self.layers[-1]
-        attention, course = self.lm.structure.attn_out(last).module, Confident(h.nll_loss_factor)
-        return optimise_value(self.lm, fact, self.templates(), last, self.site, h, attention, course)
+        attention, course = self.lm.structure.attn_out(last).module, partial(Confident, h.nll_loss_factor)
+        return optimise_values(self.lm, facts, self.templates(), last, self.site, h, attention, course)
 
     def shares(self, left: int) -> float:
         return math.sqrt(left)

@@ -13,7 +13,7 @@ from runner.methods.layers import LAYER_HELP, LayerChoice, choose_layer
 from runner.methods.locate_then_edit import LocateHparams, LocateThenEdit
 from runner.methods.registry import register
 from runner.methods.subject import Fact, locate
-from runner.methods.value import Value, optimise_value
+from runner.methods.value import Value, optimise_values
 from runner.types import Edit
 
 DEPTH = 5 / 32  # relative depth of the published layer for Llama (5 of 32)
@@ -62,13 +62,18 @@ class Rome(LocateThenEdit):
         Raises EditError, before anything is changed, when a subject is not exactly once in its prompt.
         """
         facts = [locate(edit, self.protocol) for edit in edits]
-        templates, layer = self.templates(), self.layer
+        layer = self.layer
         if self.hparams.mom2_adjustment:
             self.prepare_moments([layer])
-        site = self.lm.structure.mlp_out(layer).module
         for edit, fact in zip(edits, facts, strict=True):
-            self.insert(layer, fact, optimise_value(self.lm, fact, templates, layer, site, self.hparams))
+            (value,) = self.foreseen([edit]) or self.values([fact])
+            self.insert(layer, fact, value)
             super().edit([edit])
+
+    def values(self, facts: Sequence[Fact]) -> list[Value]:
+        """The outputs of the layer's MLP that yield the targets, each by itself, on the present weights."""
+        site = self.lm.structure.mlp_out(self.layer).module
+        return optimise_values(self.lm, facts, self.templates(), self.layer, site, self.hparams)
 
     def insert(self, layer: int, fact: Fact, value: Value) -> None:
         """Write one key-value pair into the layer."""

@@ -7,7 +7,7 @@ output of the whole block; the optimisation is the same and is written here once
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +25,8 @@ from runner.models.lm import LanguageModel
 
 CLAMP, V_LR, V_STEPS = 4.0, 0.5, 25  # as published
 SOLVED = 5e-2  # the optimisation ends once the loss is below this, as in the reference implementations
+ROWS = 80  # contexts of facts whose values are looked for in one batch: a few gigabytes of activations at 7B
+COMPACT = 0.5  # facts that are done leave a batch once at most this share of it is still running
 
 
 class ValueHparams(Hparams):
@@ -78,39 +80,73 @@ class Course:
 
 
 class _Shift:
-    """A vector added, at the subject's last token of every row, to what a module returns."""
+    """A vector for each fact, added, at the subject's last token of the fact's rows, to what a module returns."""
 
-    def __init__(self, lm: LanguageModel, tail: Tail, n_rows: int) -> None:
-        self.tail = tail
-        self.delta = torch.zeros(lm.structure.hidden_size, device=lm.device, requires_grad=True)
+    def __init__(self, lm: LanguageModel, n_facts: int) -> None:
+        self.delta = torch.zeros(n_facts, lm.structure.hidden_size, device=lm.device, requires_grad=True)
         self.initial: Tensor | None = None
-        self.n_rows = n_rows
+        self.batch: _Batch | None = None
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
-        state = by_row(hidden(output), self.n_rows)
+        if self.batch is None:  # the tokens before the subject's last are being run
+            return None
+        tail, n_rows = self.batch.tail, len(self.batch.owner)
+        state = by_row(hidden(output), n_rows)
         if self.initial is None:
-            self.initial = self.tail.at_subject(state)[0].detach().float().clone()
-        before, at, after = state.tensor_split((self.tail.at, self.tail.at + 1), 1)
-        return with_hidden(output, torch.cat([before, at + self.delta.to(state.dtype), after], 1))
+            self.initial = self.batch.of_bare_prompts(tail.at_subject(state)).detach().float().clone()
+        before, at, after = state.tensor_split((tail.at, tail.at + 1), 1)
+        moved = at + self.delta[self.batch.owner][:, None].to(state.dtype)
+        return with_hidden(output, torch.cat([before, moved, after], 1))
 
     @property
     def before(self) -> Tensor:
-        """The state at the bare prompt without the vector; known after the first pass."""
+        """The states at the bare prompts without the vectors, [facts, hidden]; known after the first pass."""
         assert self.initial is not None
         return self.initial
 
     @property
     def size(self) -> Tensor:
-        """|delta| / |state|^2, also where the state is zero (there `clamp` keeps the vector zero)."""
-        squared: Tensor = self.before.norm() ** 2
-        return self.delta.norm() / squared.clamp(min=torch.finfo(squared.dtype).tiny)
+        """|delta| / |state|^2 of each fact, also where the state is zero (there `clamp` keeps the vector zero)."""
+        squared: Tensor = self.before.norm(dim=-1) ** 2
+        return self.delta.norm(dim=-1) / squared.clamp(min=torch.finfo(squared.dtype).tiny)
 
     @torch.no_grad()
     def clamp(self, factor: float) -> None:
-        """Keep the vector within a ball of `factor` times the state's length."""
-        limit, norm = factor * self.before.norm(), self.delta.norm()
-        if norm > limit:
-            self.delta.mul_(limit / norm)
+        """Keep each vector within a ball of `factor` times the state's length."""
+        limit, norm = factor * self.before.norm(dim=-1), self.delta.norm(dim=-1)
+        self.delta.mul_(torch.where(norm > limit, limit / norm, 1.0)[:, None])
+
+
+class _Batch:
+    """The rows of some facts, n contexts and then the essence for each, as one tail.
+
+    members: which facts. owner: [rows], the fact of each row. spoken, essences: the places of the targets' tokens and,
+    one per fact, of the essence. slot, weights: for each spoken place its fact, as an index of `members`, and how much
+    it counts: every context the same, and within it every token of the target.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, rows: Sequence[Sequence[Row]], members: list[int], constant: Sequence[nn.Module]
+    ) -> None:
+        self.members, self.n = members, len(rows[0]) - 1
+        batch = [row for i in members for row in rows[i]]
+        self.tail = Tail(lm, batch, constant)
+        self.owner = torch.tensor([i for i in members for _ in rows[i]], device=lm.device)
+        self.spoken = (self.tail.targets >= 0).nonzero().squeeze(1)
+        self.essences = (self.tail.targets < 0).nonzero().squeeze(1)
+        self.targets = self.tail.targets[self.spoken, None]
+        at_row = self.tail.rows[self.spoken]
+        self.slot = at_row // (self.n + 1)
+        lengths = torch.tensor([len(row.targets) for row in batch], device=lm.device)
+        self.weights = 1 / (self.n * lengths[at_row].float())
+
+    def of_bare_prompts(self, states: Tensor) -> Tensor:
+        """Of states [rows, width] those of each fact's first row."""
+        return states[:: self.n + 1]
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Weighted sums over each fact's spoken places, [members]."""
+        return values.new_zeros(len(self.members)).index_add(0, self.slot, self.weights * values)
 
 
 def optimise_value(
@@ -121,7 +157,7 @@ def optimise_value(
     site: nn.Module,
     h: ValueHparams,
     beside: nn.Module | None = None,
-    course: Course | None = None,
+    course: Callable[[], Course] = Course,
 ) -> Value:
     """Find the state at `site` (the down-projection of block `layer`, or that block itself) that yields the target.
 
@@ -129,32 +165,60 @@ def optimise_value(
     prediction at the subject in "{subject} is a", plus weight decay. Weights are not changed. Deterministic.
     beside: another module of the same block whose output is optimised together with the site's.
     """
-    course = course or Course()
-    rows = [tokenise(lm, fact.inside(template)) for template in templates]
-    kept = tokenise(lm, essence(fact))
-    # The divergence is read at the subject's last token, which cannot see the words after it.
-    batch = [*rows, Row(kept.ids[: kept.at + 1], kept.at, [])]
+    return optimise_values(lm, [fact], templates, layer, site, h, beside, course)[0]
+
+
+def optimise_values(
+    lm: LanguageModel,
+    facts: Sequence[Fact],
+    templates: Sequence[str],
+    layer: int,
+    site: nn.Module,
+    h: ValueHparams,
+    beside: nn.Module | None = None,
+    course: Callable[[], Course] = Course,
+) -> list[Value]:
+    """As `optimise_value` for each fact by itself, all on the present weights, several in one batch.
+
+    Equal to one after the other up to the rounding of batched matrix products.
+    """
     if beside is not None:
         constant = lm.structure.blocks[:layer]
     elif site is lm.structure.blocks[layer]:
         constant = lm.structure.blocks[: layer + 1]
     else:
         constant = before_mlp_out(lm, layer)
-    tail = Tail(lm, batch, constant)
-    n = len(rows)
     sites = [site] if beside is None else [site, beside]
-    shifts = [_Shift(lm, tail, len(batch)) for _ in sites]
-    optimiser = torch.optim.Adam([shift.delta for shift in shifts], lr=V_LR if h.v_lr is None else h.v_lr)
+    size = max(1, ROWS // (len(templates) + 1))
+    values: list[Value] = []
+    for start in range(0, len(facts), size):
+        values += _search(lm, facts[start : start + size], templates, layer, sites, constant, h, course)
+    return values
+
+
+def _search(
+    lm: LanguageModel,
+    facts: Sequence[Fact],
+    templates: Sequence[str],
+    layer: int,
+    sites: Sequence[nn.Module],
+    constant: Sequence[nn.Module],
+    h: ValueHparams,
+    course: Callable[[], Course],
+) -> list[Value]:
+    rows = [_rows(lm, fact, templates) for fact in facts]
+    courses = [course() for _ in facts]
+    shifts = [_Shift(lm, len(facts)) for _ in sites]
+    deltas = [shift.delta for shift in shifts]
+    optimiser = torch.optim.Adam(deltas, lr=V_LR if h.v_lr is None else h.v_lr)
     most = h.v_num_grad_steps or V_STEPS
     loss_layer = lm.structure.n_layers - 1 if h.v_loss_layer is None else max(h.v_loss_layer, layer)
     early = lm.structure.check_layer(loss_layer) < lm.structure.n_layers - 1
-    # Every context counts the same, and within it every token of the target. The last place belongs to the divergence.
-    weights = torch.cat([torch.full((len(row.targets),), 1 / (n * len(row.targets))) for row in rows]).to(lm.device)
-    targets = tail.targets[:-1, None]
-    before: Tensor | None = None
+    found: dict[int, Value] = {}
+    keys, before = torch.empty(0), torch.empty(0)  # of the first pass, all facts still unchanged
+    batch: _Batch | None = None
     with ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
-        keys = stack.enter_context(input_of(lm.structure.mlp_out(layer).module))
         for module, shift in zip(sites, shifts, strict=True):
             stack.enter_context(hooked(module, shift))
         depth: list[Tensor] = []
@@ -162,28 +226,53 @@ def optimise_value(
             watch = hooked(lm.structure.blocks[loss_layer], lambda module, args, out: depth.append(hidden(out)))
             stack.enter_context(watch)
         for step in range(1, most + 1):
-            logits = tail.logits()
-            del keys[1:]  # only the first pass, still unchanged, is asked for its keys
-            essence_now = logits[-1].float().log_softmax(-1)
-            before = essence_now.detach() if before is None else before
-            read = lm.structure.head(lm.structure.final_norm(tail.pick(depth.pop()))) if early else logits
-            logp = read[:-1].float().log_softmax(-1)
-            likelihood = (weights * logp.gather(1, targets).squeeze(1)).sum()
-            divergence = h.kl_factor * functional.kl_div(before, essence_now, log_target=True, reduction="sum")
-            decay = torch.stack([shift.size for shift in shifts]).sum()
-            loss = divergence - course.factor * likelihood + h.v_weight_decay * decay
-            said = partial(_said, logp.detach(), targets)
-            if course.enough(loss.item(), divergence.item(), said) or step == most:
+            running = [i for i in range(len(facts)) if i not in found]
+            if batch is None or len(running) <= COMPACT * len(batch.members):
+                for shift in shifts:
+                    shift.batch = None
+                batch = _Batch(lm, rows, running, constant)
+                for shift in shifts:
+                    shift.batch = batch
+                depth.clear()
+            first = input_of(lm.structure.mlp_out(layer).module) if step == 1 else nullcontext(list[Tensor]())
+            with first as seen:
+                logits = batch.tail.logits()
+            essences = logits[batch.essences].float().log_softmax(-1)
+            if step == 1:
+                keys = batch.tail.at_subject(by_row(seen[0], len(batch.owner))).float()
+                keys = keys.view(len(facts), len(templates) + 1, -1)[:, :-1]
+                before = essences.detach()
+            read = batch.tail.pick(depth.pop())[batch.spoken] if early else logits[batch.spoken]
+            read = lm.structure.head(lm.structure.final_norm(read)) if early else read
+            logp = read.float().log_softmax(-1)
+            likelihood = batch.sums(logp.gather(1, batch.targets).squeeze(1))
+            apart = functional.kl_div(before[batch.members], essences, log_target=True, reduction="none").sum(-1)
+            decay = torch.stack([shift.size[batch.members] for shift in shifts]).sum(0)
+            factors = torch.tensor([courses[i].factor for i in batch.members], device=lm.device)
+            losses = h.kl_factor * apart - factors * likelihood + h.v_weight_decay * decay
+            for place, (i, loss, far) in enumerate(
+                zip(batch.members, losses.tolist(), (h.kl_factor * apart).tolist(), strict=True)
+            ):
+                said = partial(_said, logp.detach(), batch, place)
+                if i not in found and (courses[i].enough(loss, far, said) or step == most):
+                    delta = deltas[0][i].detach().clone()
+                    found[i] = Value(keys[i], shifts[0].before[i], delta, loss, step)
+            if len(found) == len(facts):
                 break
-            deltas = [shift.delta for shift in shifts]
-            for delta, gradient in zip(deltas, torch.autograd.grad(loss, deltas), strict=True):
+            for delta, gradient in zip(deltas, torch.autograd.grad(losses.sum(), deltas), strict=True):
                 delta.grad = gradient
             optimiser.step()
             for shift in shifts:
                 shift.clamp(h.clamp_norm_factor or CLAMP)
-    first = tail.at_subject(by_row(keys[0], len(batch)))[:n].float()
-    return Value(first, shifts[0].before, shifts[0].delta.detach(), loss.item(), step)
+    return [found[i] for i in range(len(facts))]
 
 
-def _said(logp: Tensor, targets: Tensor) -> bool:
-    return bool((logp.argmax(-1, keepdim=True) == targets).all())
+def _rows(lm: LanguageModel, fact: Fact, templates: Sequence[str]) -> list[Row]:
+    """The fact in each context, then its essence up to the subject's last token, which can't see what follows it."""
+    kept = tokenise(lm, essence(fact))
+    return [*(tokenise(lm, fact.inside(t)) for t in templates), Row(kept.ids[: kept.at + 1], kept.at, [])]
+
+
+def _said(logp: Tensor, batch: _Batch, place: int) -> bool:
+    own = batch.slot == place
+    return bool((logp[own].argmax(-1, keepdim=True) == batch.targets[own]).all())

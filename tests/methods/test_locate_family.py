@@ -237,7 +237,7 @@ def test_pmet_spreads_by_the_root_of_the_layers_left_and_reads_the_mlp(tmp_path,
     lm = language_model("llama")
     pmet = Pmet(lm, PROTOCOL, hparams(tmp_path, layers=[0, 1], v_num_grad_steps=3))
     fact, site = locate(EDITS[0], PROTOCOL), lm.structure.mlp_out(1).module
-    wanted = pmet.value(fact).target
+    wanted = pmet.values([fact])[0].target
     (now,) = at_subject(lm, [tokenise(lm, fact)], 1, outputs_of=[site])
     seen = []
     monkeypatch.setattr(pmet, "update", lambda m, k, r: seen.append(r) or torch.zeros(32, 48))
