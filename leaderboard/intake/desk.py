@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FILE_BYTES = 16 << 20
 CONTENT_BYTES = 96 << 20
 CHECKS_AN_HOUR, BUNDLES_A_DAY = 20, 5
+CHECK_SECONDS = 30.0  # of processor time: a hundred thousand answers
 MOST_SHOWN = 50
 MOST_WAITING = 200  # bundles in the inbox that nobody has decided about
 _HOUR, _DAY = 3600.0, 86400.0
@@ -211,7 +212,7 @@ class Desk:
 def _limits() -> Any:
     from runner.bundle.container import Limits
 
-    return Limits(file_bytes=FILE_BYTES, content_bytes=CONTENT_BYTES, answers=300_000)
+    return Limits(file_bytes=FILE_BYTES, content_bytes=CONTENT_BYTES, answers=300_000, seconds=CHECK_SECONDS)
 
 
 def _rows(store: Store, result: Verification) -> list[list[Any]]:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import stat
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"  # gzip without name, time
 
 @dataclass(frozen=True)
 class Limits:
-    """What a reader is ready to take: bytes of the file, bytes inside it, bytes of one line, lines of answers."""
+    """What a reader is ready to take: bytes of the file, bytes inside it, bytes of one line, lines of answers; and the
+    seconds of processor time for a whole check."""
 
     file_bytes: int = 32 << 20
     content_bytes: int = 192 << 20
@@ -36,6 +38,20 @@ class Limits:
     manifest_bytes: int = 1 << 13
     small_part_bytes: int = 16 << 20
     answers: int = 1_000_000
+    seconds: float = float("inf")
+
+
+class Clock:
+    """Processor time of this thread since it was made."""
+
+    def __init__(self, limits: Limits | None) -> None:
+        self._most = (limits or Limits()).seconds
+        self._start = time.thread_time()
+
+    def check(self) -> None:
+        """Raises Unreadable when the time is used up. Called between steps that are short."""
+        if time.thread_time() - self._start > self._most:
+            raise Unreadable(f"checking it takes more than the {self._most:g} s of processor time that it has here.")
 
 
 def write(parts: Mapping[str, Iterable[Any]]) -> bytes:
@@ -78,6 +94,7 @@ class BundleReader:
     def __init__(self, file: IO[bytes], limits: Limits) -> None:
         self._file = file
         self._limits = limits
+        self._clock = Clock(limits)
         self._inflate = zlib.decompressobj(wbits=31)
         self._buffer = bytearray()
         self._inflated = 0
@@ -139,6 +156,7 @@ class BundleReader:
         self._next += 1
         digest, size = hashlib.sha256(), 0
         for number in range(1, entry.lines + 1):
+            self._clock.check()
             left = entry.size - size
             raw = self._line(min(self._limits.line_bytes, left), f"part '{name}', line {number}")
             digest.update(raw)

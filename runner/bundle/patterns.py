@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from runner.bundle.bundle import Bundle
+from runner.bundle.container import Clock
 from runner.bundle.coverage import by_sequence
 from runner.bundle.findings import Finding, note, suspicion
 from runner.bundle.forms import MARKUP
@@ -20,24 +21,29 @@ OTHERS = 4  # targets of other cases in one answer
 SAME_SHARE = 0.999  # of equal answers, from which two methods are one
 BASE_SHARE = 0.05  # of the unedited model's answers that may differ between two machines
 TOKENS_PER_SECOND = 1_000_000
+LOOKED_THROUGH = 10_000_000  # letters of different texts; a few seconds, however they are chosen
 LEAST = 3  # answers; one or two of a kind are chance
 _USUAL = frozenset(" \n\t.,!?\"'()*:;-\u2019\u201c\u201d`")
 _SCRIPT = re.compile(r"<\s*(script|iframe|object|embed|svg|img|link|meta|style|base|form)\b", re.IGNORECASE)
 
 
-def check(bundle: Bundle, cases: Sequence[Case], known: Known) -> Iterator[Finding]:
+def check(bundle: Bundle, cases: Sequence[Case], known: Known, clock: Clock) -> Iterator[Finding]:
     """All patterns."""
     by_id = {case.id: case for case in cases}
+    looked = Looked()
     for index in range(len(bundle.cells)):
+        clock.check()
         label, answers = bundle.label(index), bundle.answers[index]
         free = [answer for answer in answers if answer.mode == "free"]
         if bundle.cells[index].n_edits:
             yield from odd_punctuation(label, free, by_id)
             yield from other_targets(label, free, cases)
         yield from forced_twins(label, answers, by_id)
-        yield from script(label, answers)
+        yield from script(label, answers, looked)
         yield from timings(bundle, index, cases)
-    yield from identical(bundle, known)
+    if looked.left < 0:
+        yield note("script", f"only {LOOKED_THROUGH:,} letters of the answers were looked through for script.")
+    yield from identical(bundle, known, clock)
 
 
 def odd_punctuation(label: str, free: Sequence[Answer], cases: Mapping[str, Case]) -> Iterator[Finding]:
@@ -92,19 +98,36 @@ def forced_twins(label: str, answers: Sequence[Answer], cases: Mapping[str, Case
         )
 
 
-def script(label: str, answers: Sequence[Answer]) -> Iterator[Finding]:
+class Looked:
+    """What was looked through for script: each text once, and no more letters than a check has time for."""
+
+    def __init__(self) -> None:
+        self.left = LOOKED_THROUGH
+        self._known: dict[str, bool] = {}
+
+    def has_script(self, value: Any) -> bool:
+        """Whether a text, or any text in a value, holds HTML that could run."""
+        if isinstance(value, dict):
+            return any(self.has_script(key) or self.has_script(item) for key, item in value.items())
+        if isinstance(value, list):
+            return any(self.has_script(item) for item in value)
+        if not isinstance(value, str):
+            return False
+        if value not in self._known and self.left >= 0:
+            self.left -= len(value)
+            self._known[value] = self.left >= 0 and _has_script(value)
+        return self._known.get(value, False)
+
+
+def script(label: str, answers: Sequence[Answer], looked: Looked) -> Iterator[Finding]:
     """Answers with script in them. They are shown as plain text only; a person should still have a look."""
-    found = [a for a in answers if any(_has_script(value) for value in (a.text, a.trace, a.consulted))]
+    found = [a for a in answers if any(looked.has_script(value) for value in (a.text, a.trace, a.consulted))]
     if found:
         yield suspicion("script", f"{label}: {len(found)} of {len(answers)} answers hold HTML that could run.")
 
 
-def _has_script(value: Any) -> bool:
-    if isinstance(value, str):
-        return bool(_SCRIPT.search(value) or ("<" in value and "=" in value and MARKUP.search(value)))
-    if isinstance(value, dict):
-        return any(_has_script(key) or _has_script(item) for key, item in value.items())
-    return isinstance(value, list) and any(_has_script(item) for item in value)
+def _has_script(text: str) -> bool:
+    return "<" in text and bool(_SCRIPT.search(text) or ("=" in text and MARKUP.search(text)))
 
 
 def timings(bundle: Bundle, index: int, cases: Sequence[Case]) -> Iterator[Finding]:
@@ -146,12 +169,13 @@ def timings(bundle: Bundle, index: int, cases: Sequence[Case]) -> Iterator[Findi
         yield suspicion("budget", f"{label}: {len(over)} answers have more tokens than the protocol's {budget}.")
 
 
-def identical(bundle: Bundle, known: Known) -> Iterator[Finding]:
+def identical(bundle: Bundle, known: Known, clock: Clock) -> Iterator[Finding]:
     """Answers that equal those of another method, or that differ from those of the same unedited model."""
     at = {"model_hash": bundle.model.hash, "dataset_hash": bundle.data.hash, "protocol_hash": bundle.protocol.hash}
     texts = [_texts(answers) for answers in bundle.answers]
     compared_bases: set[tuple[int, str]] = set()
     for store, row in known.cells(**at):
+        clock.check()
         theirs: dict[Any, Any] | None = None
         for index, cell in enumerate(bundle.cells):
             if (row["n_edits"], row["seed"]) != (cell.n_edits, cell.seed):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.bundle import coverage, patterns
 from runner.bundle.bundle import Bundle, read
-from runner.bundle.container import Limits
+from runner.bundle.container import Clock, Limits
 from runner.bundle.coverage import by_sequence
 from runner.bundle.findings import ERROR, SUSPICION, Finding, error, note, shown
 from runner.bundle.forms import CellPart
@@ -89,6 +89,7 @@ def verify(path: str | Path, known: Known, limits: Limits | None = None) -> Veri
         # Twice as many as there are, so that answers given twice can still be named.
         return None if cases is None else 4 * len(head.cells) * sum(len(case.probes) for case in cases)
 
+    clock = Clock(limits)
     bundle = read(path, limits, most)
     result = Verification(bundle, cases=cases)
     result.findings += [*check_method(bundle), *check_protocol(bundle), *check_provenance(bundle)]
@@ -109,8 +110,8 @@ def verify(path: str | Path, known: Known, limits: Limits | None = None) -> Veri
     result.findings += coverage.check(bundle, result.cases)
     if not result.acceptable:
         return result
-    result.findings += patterns.check(bundle, result.cases, known)
-    _rescore(result)
+    result.findings += patterns.check(bundle, result.cases, known, clock)
+    _rescore(result, clock)
     return result
 
 
@@ -199,9 +200,10 @@ def check_provenance(bundle: Bundle) -> Iterator[Finding]:
             yield note("commit", f"run {number} ran on code with changes after commit {run.git_commit[:10]}.")
 
 
-def _rescore(result: Verification) -> None:
+def _rescore(result: Verification, clock: Clock) -> None:
     """Scores from the raw answers; a claim of the sender that differs is an error."""
     for index, cell in enumerate(result.bundle.cells):
+        clock.check()
         try:
             result.scores[index], result.verdicts[index] = scores_of_cell(result, index)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):

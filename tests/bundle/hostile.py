@@ -77,6 +77,11 @@ def bombs(content: bytes) -> Iterator[Hostile]:
     many = copy.deepcopy(valid)
     many["cells"][1]["sequences"][0]["extra"] = {"collapse": {str(i): 1.0 for i in range(30_000)}}
     yield "too many signs", packed(many)
+    brackets = copy.deepcopy(valid)
+    for number, answer in enumerate(brackets["answers"][:24]):
+        answer["consulted"] = {"=": "<" * 900_000 + str(number)}
+    brackets["cells"][1]["claims"]["scores"]["free"]["average"] = 1.0
+    yield "22 MB of angle brackets", packed(brackets)
     yield "two thousand cells", packed(valid | {"cells": [valid["cells"][1]] * 2000})
     yield "one answer 60 000 times", packed(valid | {"answers": [valid["answers"][70]] * 60_000})
 

@@ -66,5 +66,10 @@ def test_limits(desk: Desk, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(desk, "_checks", Rates(9, 3600))
     assert "a bundle has at most 100" in desk.check(bundle, "ada").title
     monkeypatch.undo()
+    monkeypatch.setattr(desk, "_checks", Rates(9, 3600))
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.0)
+    report = desk.check(bundle, "ada")
+    assert "takes more than the 0 s of processor time" in report.title and not report.sendable
+    monkeypatch.undo()
     monkeypatch.setattr(module, "MOST_WAITING", 0)
     assert "The inbox is full" in desk.hand_in(bundle, "Ada", "ada")
