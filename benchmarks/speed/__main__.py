@@ -26,7 +26,8 @@ import dataclasses
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,10 @@ class Session:
         """A command to one side after the other."""
         return {side.name: side.do(what, **given) for side in self.sides}
 
-    def interleaved(self, what: str, **given: Any) -> list[dict[str, Any]]:
-        """A command in every round."""
-        return [self.each(what, **given) for _ in range(self.rounds)]
+    def row(self, what: str, label: str, goal: str, **given: Any) -> dict[str, Any]:
+        """The row of a command, given in every round."""
+        rounds = [self.each(what, **given) for _ in range(self.rounds)]
+        return report.other_row(label, report.GOALS[goal], rounds, "asked" if what == "job" else "")
 
     def edits(self, name: str, n: int, hparams: dict[str, Any]) -> dict[str, Any]:
         """A method's row; what the edits left is compared in the first round."""
@@ -135,21 +137,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found["start"] = session.each("ready")
         found["start"]["import easyeditor"] = session.sides[1].do("start up")
         for name in methods:
-            _try(found, "edits", name, lambda name=name: session.edits(name, args.edits, given(name, args.set)))  # type: ignore[misc]
+            _try(found, "edits", name, partial(session.edits, name, args.edits, given(name, args.set)))
         if args.questions:
             for what, label in (("ask", "answers, free-running"), ("force", "targets, teacher forcing")):
-                rounds = session.interleaved(what, n=args.questions)
-                found["asking"].append(report.other_row(label, report.GOALS["answers"], rounds))
+                _try(found, "asking", label, partial(session.row, what, label, "answers", n=args.questions))
         for name in jobs:
             label = f"{name}: edit, ask, score at {', '.join(map(str, args.counts))} edits"
-            rounds = session.interleaved("job", name=name, counts=args.counts)
-            found["jobs"].append(report.other_row(label, report.GOALS["job"], rounds, "asked"))
+            _try(found, "jobs", label, partial(session.row, "job", label, "job", name=name, counts=args.counts))
         found["memory"] = {side: value["memory"] for side, value in session.each("memory").items()}
     print(json.dumps(found, indent=1, default=dataclasses.asdict) if args.json else text(found))
     return int(bool(found["failed"]))
 
 
-def _try(found: dict[str, Any], part: str, name: str, work: Any) -> None:
+def _try(found: dict[str, Any], part: str, name: str, work: Callable[[], Any]) -> None:
     try:
         found[part].append(work())
         print(f"{name} done", file=sys.stderr, flush=True)
