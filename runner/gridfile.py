@@ -56,6 +56,12 @@ def names() -> list[str]:
     return sorted(path.stem for path in GRIDS.glob("*.yaml"))
 
 
+def about(name: str) -> str:
+    """What a shipped grid says of itself: the comment in its first line."""
+    first = _find(name).read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
 def load(name_or_path: str) -> GridFile:
     """Read a shipped grid by name or a grid file by path. Raises UserError naming file, line, key and value."""
     path = _find(name_or_path)

@@ -83,7 +83,7 @@ def datasets(json: JsonOption = False) -> None:
 
 @app.command()
 def grids(json: JsonOption = False) -> None:
-    """List the grids that ship with the runner.
+    """List the grids that ship with the runner, each with the question it answers.
 
     Example: python -m runner ls grids
     """
@@ -95,6 +95,7 @@ def grids(json: JsonOption = False) -> None:
         rows.append(
             {
                 "grid": name,
+                "what": gridfile.about(name),
                 "models": ", ".join(grid.models),
                 "methods": ", ".join(method.name for method in grid.methods),
                 "datasets": ", ".join(dataset.name for dataset in grid.datasets),

@@ -218,6 +218,7 @@ def test_listings(capsys: Capture) -> None:
     assert {"atlas", "zsre"} <= {row["dataset"] for row in json.loads(call(capsys, "ls", "datasets", "--json")[1])}
     grids = {row["grid"]: row for row in json.loads(call(capsys, "ls", "grids", "--json")[1])}
     assert grids["atlas-quick"]["edits"] == "1, 10, 100"
+    assert grids["latency"]["what"].startswith("What does SCR's answer cost")
     assert "atlas" in [row["model"] for row in json.loads(call(capsys, "ls", "models", "--json")[1])]
     assert "atlas-quick" in call(capsys, "ls", "grids")[1]
 

@@ -90,6 +90,7 @@ def test_the_shipped_grids_are_valid_and_the_default_is_one_of_them() -> None:
     assert {"atlas", "atlas-quick", "zsre"} <= set(gridfile.names())
     for name in gridfile.names():
         assert gridfile.load(name).grid.name == name
+        assert len(gridfile.about(name)) > 20
     quick = gridfile.load("atlas-quick").grid
     assert quick.edits == [1, 10, 100]
     assert [method.name for method in quick.methods] == ["none", "FT-M", "ROME", "MEMIT", "ICE", "SCR"]
