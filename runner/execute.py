@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.cells import BASE_METHOD, Cell, canonical_hash
 from runner.datasets import plain
-from runner.fingerprint import Fingerprint, fingerprint
+from runner.fingerprint import Fingerprint, count_hooks, fingerprint
 from runner.methods.base import Method, WeightMethod
 from runner.metrics import collapse
 from runner.sequence import SequenceResult, now, run_sequence, warm_up
@@ -120,7 +120,8 @@ def record(lm: LanguageModel, clean: Fingerprint, first: bool, method: Method) -
 
     A model that equals the unedited one (`clean`) is looked at once.
     """
-    changed = isinstance(method, WeightMethod) or fingerprint(lm.model) != clean
+    changed = isinstance(method, WeightMethod) or count_hooks(lm.model) != clean["hooks"]
+    changed = changed or fingerprint(lm.model) != clean
     known: dict[str, Any] = {} if changed else _unedited.setdefault(lm, {})
     if "collapse" not in known:
         known["collapse"] = collapse.signs(lm, plain.plain_text(lm.path))

@@ -17,7 +17,7 @@ Fingerprint = dict[str, int]
 
 @torch.no_grad()
 def fingerprint(model: nn.Module) -> Fingerprint:
-    """Parameter or buffer name -> sum of its bits read as integers, with the number of hooks under "hooks".
+    """Parameter or buffer name -> sum of its bits read as integers (mod 2^64), and the number of hooks under "hooks".
 
     One pass over the weights and no copy of them, so it can be taken after every sequence. Any change of one value
     shows, and so does what rounding leaves behind; a permutation of equal bits would not, which is what the
@@ -62,7 +62,12 @@ def _bits(tensor: Tensor) -> int:
         return int(_sum(raw.reshape(-1), torch.int64))
     if raw.is_complex():
         raw = torch.view_as_real(raw)
-    return int(_sum(raw.reshape(-1).view(_INTEGER[raw.element_size()]), torch.int64))
+    raw = raw.reshape(-1)
+    if raw.numel() * raw.element_size() % 8 == 0 and raw.storage_offset() * raw.element_size() % 8 == 0:
+        raw = raw.view(torch.int64)  # eight bytes at once need no wider type; the sum wraps around and loses nothing
+    else:
+        raw = raw.view(_INTEGER[raw.element_size()])
+    return int(_sum(raw, torch.int64))
 
 
 def _sum(flat: Tensor, dtype: torch.dtype) -> Tensor:

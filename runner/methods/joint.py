@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import nn
 
 from runner.methods.base import Hparams, WeightMethod
-from runner.methods.supervised import Training, target_loss
+from runner.methods.supervised import Training, repeated_loss, target_loss
 from runner.models.lm import Pair
 from runner.types import Edit
 
@@ -56,6 +56,10 @@ class JointTraining(WeightMethod, ABC):
     def trained(self) -> list[str]:
         """Full names of the parameters that are trained."""
 
+    def constant(self) -> list[nn.Module]:
+        """Modules whose outputs the training does not change."""
+        return []
+
     @abstractmethod
     def rows(self, edits: Sequence[Edit]) -> list[Pair]:
         """What is learnt: rows of tokens with their targets."""
@@ -81,13 +85,15 @@ class JointTraining(WeightMethod, ABC):
     def _train(self, parameters: Sequence[nn.Parameter], rows: list[Pair]) -> None:
         h, rng = self.hparams, random.Random(self.seed)
         with Training(parameters, h.lr, h.weight_decay, self.decoupled_decay) as training:
+            # Rows that fit into one batch are the same every time, whatever their order.
+            whole = repeated_loss(self.lm, rows, self.constant()) if len(rows) <= h.batch_size else None
             for _ in range(h.epochs):
                 rng.shuffle(rows)
                 total = 0.0
                 for start in range(0, len(rows), h.batch_size):
                     batch = rows[start : start + h.batch_size]
                     with torch.enable_grad():
-                        loss = target_loss(self.lm, batch)
+                        loss = whole() if whole else target_loss(self.lm, batch)
                     value = loss.item()
                     total += value * len(batch)
                     if value >= h.min_loss:

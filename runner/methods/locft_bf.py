@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
+from torch import nn
 
 from runner.methods.base import Hparams
 from runner.methods.joint import JointHparams, JointTraining
 from runner.methods.layers import LAYER_HELP, LayerChoice, choose_layer
 from runner.methods.registry import register
 from runner.methods.supervised import edit_pair
+from runner.methods.tail import before_mlp_weight
 from runner.models.lm import Pair
 from runner.types import Edit
 
@@ -58,6 +60,10 @@ class LocFTBF(JointTraining):
     def trained(self) -> list[str]:
         """The located layer's down-projection."""
         return [self.lm.structure.mlp_weight(self.layer)]
+
+    def constant(self) -> list[nn.Module]:
+        """Everything before the trained down-projection."""
+        return before_mlp_weight(self.lm, self.layer)
 
     def rows(self, edits: Sequence[Edit]) -> list[Pair]:
         """One row per edit."""
