@@ -68,7 +68,7 @@ _SIDES = {
     "top left": (-1.0, -4, 17), "bottom left": (-1.0, -4, -17),
     "bottom center": (-0.5, 0, -20), "top center": (-0.5, 0, 20),
 }  # fmt: skip
-_WIDTH, _HEIGHT, _LETTER, _LINE = 1050, 430, 8, 17  # pixels of a usual figure, and of its letters
+_WIDTH, _HEIGHT, _LETTER, _LINE = 1050, 430, 9, 17  # pixels of a usual figure, and of its letters
 
 
 def _apart(name: str, side: str) -> str:
@@ -107,7 +107,7 @@ def _covered(box: tuple[float, ...], taken: Sequence[tuple[float, ...]]) -> floa
     area = sum(
         max(0.0, min(box[2], t[2]) - max(box[0], t[0])) * max(0.0, min(box[3], t[3]) - max(box[1], t[1])) for t in taken
     )
-    outside = max(0.0, -40 - box[0]) + max(0.0, box[2] - _WIDTH - 40)
+    outside = max(0.0, -40 - box[0]) + max(0.0, box[2] - _WIDTH - 80)
     return area + _LINE * outside
 
 

@@ -31,7 +31,7 @@ FLAGS = (
     "--force-color-profile=srgb --disable-background-networking"
 )
 WIDE, PHONE = 1280, 390
-PATIENCE = 90  # seconds for a page, and for the playground's model
+PATIENCE = 180  # seconds for a page, and for the playground's model
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def open_first_answer(driver: Any) -> None:
 CELL, DRAWN = "[role=gridcell]", ".plot-container .scatterlayer .trace"
 PICTURES = (
     Picture("leaderboard", "", f"#leaderboard {CELL}", 1150),
+    Picture("findings", "findings", ".board-plot .plot-container .main-svg", 1200),
     Picture("curves", "curves", f"#curves {DRAWN}", 1060),
     Picture("panels", "curves?facet=metric&mode=both", f"#curves {DRAWN}", 1180),
     Picture("tradeoffs", "tradeoffs", f"#tradeoffs {DRAWN}", 1000),
@@ -72,9 +73,9 @@ PICTURES = (
     Picture("cards", "cards", f"#card-facts {CELL}", 1080),
     Picture("run", "run", f"#run-facts {CELL}", 1180),
     Picture("submit", "submit", "#board-head nav a", 900),
-    Picture("playground", "playground?left=ROME&right=SCR", "#questions textarea", 1560, steps=edit_and_ask),
     Picture("leaderboard-phone", "", f"#leaderboard {CELL}", 1100, PHONE),
     Picture("curves-phone", "curves", f"#curves {DRAWN}", 1200, PHONE),
+    Picture("playground", "playground?left=ROME&right=SCR", "#questions textarea", 1560, steps=edit_and_ask),
     Picture("playground-phone", "playground?left=ROME&right=SCR", "#questions textarea", 2300, PHONE, edit_and_ask),
 )
 
@@ -90,24 +91,27 @@ def main() -> None:
     if not chosen:
         sys.exit(f"no such picture; there are {', '.join(p.name for p in PICTURES)}")
     with served(options.db) as address, browser() as driver:
+        failed = []
         for picture in chosen:
-            for path in taken(driver, address, picture, options.out):
-                print(f"{path} {path.stat().st_size / 1000:.0f} kB", flush=True)
+            try:
+                for path in taken(driver, address, picture, options.out):
+                    print(f"{path} {path.stat().st_size / 1000:.0f} kB", flush=True)
+            except TimeoutError as error:
+                failed.append(f"{picture.name}: {error}")
+    if failed:
+        sys.exit("not taken:\n" + "\n".join(failed))
 
 
 def taken(driver: Any, address: str, picture: Picture, out: Path) -> Iterator[Path]:
-    """The picture in light and in dark. The playground is asked once and shown in both."""
+    """The picture in light and in dark. A page is opened once and shown in both."""
     size = {"width": picture.width, "height": picture.height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    driver.get(f"{address}/{picture.address}{'&' if '?' in picture.address else '?'}__theme=light")
+    _until(driver, f"return [...document.querySelectorAll({picture.ready!r})].length > 0")
+    if picture.steps:
+        picture.steps(driver)
     for theme in ("light", "dark"):
-        if theme == "light" or not picture.steps:
-            joined = "&" if "?" in picture.address else "?"
-            driver.get(f"{address}/{picture.address}{joined}__theme={theme}")
-            _until(driver, f"return [...document.querySelectorAll({picture.ready!r})].length > 0")
-            if picture.steps:
-                picture.steps(driver)
-        else:
-            driver.execute_script("document.body.classList.add('dark')")
+        driver.execute_script("document.body.classList.toggle('dark', arguments[0])", theme == "dark")
         _settled(driver)
         shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
         path = out / f"{picture.name}-{theme}.png"
@@ -120,7 +124,9 @@ def _small(png: bytes) -> bytes:
     from PIL import Image
 
     reduced = (
-        Image.open(io.BytesIO(png)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        Image.open(io.BytesIO(png))
+        .convert("RGB")
+        .quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     )
     kept = io.BytesIO()
     reduced.save(kept, "PNG", optimize=True)
@@ -132,7 +138,7 @@ def _until(driver: Any, script: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not driver.execute_script(script):
         if time.monotonic() > deadline:
-            sys.exit(f"waited {PATIENCE} s in vain at {driver.current_url}: {script}")
+            raise TimeoutError(f"waited {PATIENCE} s in vain for: {script}")
         time.sleep(0.1)
 
 
