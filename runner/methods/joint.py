@@ -56,9 +56,9 @@ class JointTraining(WeightMethod, ABC):
     def trained(self) -> list[str]:
         """Full names of the parameters that are trained."""
 
-    def constant(self) -> list[nn.Module]:
-        """Modules whose outputs the training does not change."""
-        return []
+    def constant(self) -> list[nn.Module] | None:
+        """Modules whose outputs the training does not change, the embedding among them; None where it does."""
+        return None
 
     @abstractmethod
     def rows(self, edits: Sequence[Edit]) -> list[Pair]:
@@ -86,7 +86,8 @@ class JointTraining(WeightMethod, ABC):
         h, rng = self.hparams, random.Random(self.seed)
         with Training(parameters, h.lr, h.weight_decay, self.decoupled_decay) as training:
             # Rows that fit into one batch are the same every time, whatever their order.
-            whole = repeated_loss(self.lm, rows, self.constant()) if len(rows) <= h.batch_size else None
+            constant = self.constant() if len(rows) <= h.batch_size else None
+            whole = None if constant is None else repeated_loss(self.lm, rows, constant)
             for _ in range(h.epochs):
                 rng.shuffle(rows)
                 total = 0.0

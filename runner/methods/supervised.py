@@ -70,7 +70,8 @@ def target_loss(lm: LanguageModel, pairs: Sequence[Pair], run: Callable[..., Any
 def repeated_loss(lm: LanguageModel, pairs: Sequence[Pair], constant: Sequence[nn.Module] = ()) -> Callable[[], Tensor]:
     """`target_loss` of the same rows, for asking again and again while something is trained.
 
-    constant: modules whose outputs the training does not change; they are run for the first loss alone (see `Tail`).
+    constant: modules whose outputs the training does not change; they are run for the first loss alone, and so is the
+    embedding (see `Tail`).
     """
     tail = Tail(lm, [Row(pair.ids[:-1], 0, pair.ids[pair.start :]) for pair in pairs], constant)
     sizes = [len(pair.ids) - pair.start for pair in pairs]

@@ -47,7 +47,8 @@ class Tail:
     def __init__(
         self, lm: LanguageModel, rows: Sequence[Row], constant: Sequence[nn.Module], plain: bool = False
     ) -> None:
-        """constant: modules that run at most once per pass and whose outputs no change will reach.
+        """constant: modules that run at most once per pass and whose outputs no change will reach; what enters the
+        first block is never changed either.
 
         plain: run the whole model each time.
         """
