@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -66,9 +67,14 @@ def _section(finding: Finding) -> str:
         f'<section id="{question.name}"><h2>{question.number}. {escape(question.title)}</h2>'
         f'<p class="answer">{escape(finding.answer)}</p>{figure}{"".join(measured)}'
         f"<p><b>Question.</b> {escape(question.asks)}</p>{_table(finding)}"
-        f"<p><b>What this model can and can't show.</b> {escape(question.limits)}</p>"
+        f"<p><b>What this model can and can't show.</b> {_with_code(question.limits)}</p>"
         f"<p><b>Repeat it.</b></p><ul>{commands}</ul></section>"
     )
+
+
+def _with_code(text: str) -> str:
+    """HTML of a text in which backticks stand around commands."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _table(finding: Finding) -> str:

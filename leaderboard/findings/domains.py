@@ -54,7 +54,7 @@ def find(frames: Frames) -> Finding:
         QUESTION,
         _sentence(rows, spread, steps, length),
         table.merge(spread, on="label", how="left"),
-        plots.dots(rows, domains, "Average"),
+        plots.heat(rows, "Average (%)"),
         alt=_alt(rows, domains),
         scope=scope_line(here),
         headline=f"From SCR's lowest to its highest domain at {length:,} in a row",

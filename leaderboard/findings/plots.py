@@ -95,7 +95,7 @@ def dots(
             customdata=[f"{escape(str(row['label']))}: {_said(row, percent)}" for row in own.to_dict("records")],
             hovertemplate="%{customdata}<extra>" + escape(name) + "</extra>",
         )  # fmt: skip
-    lay_out(figure, max(260, 120 + (34 + 8 * (len(series) - 1)) * len(labels)))
+    lay_out(figure, max(260, 120 + (24 + 7 * (len(series) - 1)) * len(labels)))
     shown = [escape(str(label)) for label in labels]
     figure.update_yaxes(
         tickvals=list(range(len(labels))), ticktext=shown, range=[-0.6, len(labels) - 0.4], automargin=True,
@@ -124,9 +124,34 @@ def stacked(frame: pd.DataFrame, parts: Sequence[str], x_title: str) -> go.Figur
             hovertemplate="%{x:.2f} ms<extra>" + escape(part) + "</extra>",
         )  # fmt: skip
     lay_out(figure, max(240, 130 + 36 * len(labels)))
-    figure.update_layout(barmode="stack", bargap=0.35)
+    figure.update_layout(barmode="stack", bargap=0.35, legend_traceorder="normal")
     figure.update_xaxes(title_text=x_title, rangemode="tozero", **AXES)
     figure.update_yaxes(automargin=True, gridcolor=GRID)
+    return _or_empty(figure)
+
+
+def heat(frame: pd.DataFrame, x_title: str) -> go.Figure:
+    """One row per `label`, one column per `series`; the shade is the share `value`, which stands in the cell too."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    labels, series = list(dict.fromkeys(frame["label"]))[::-1], sorted(frame["series"].unique())
+    rows = {(row["label"], row["series"]): row for row in frame.to_dict("records")}
+    cells = [[rows.get((label, name)) for name in series] for label in labels]
+    shade = palette.Style(palette.BLUE, "circle")  # never so strong that the words in the cell can't be read
+    figure.add_heatmap(
+        z=[[None if cell is None else 100 * cell["value"] for cell in line] for line in cells],
+        x=[escape(str(name)) for name in series], y=[escape(str(label)) for label in labels], zmin=0, zmax=100,
+        colorscale=[[0, shade.rgba(0.03)], [1, shade.rgba(0.5)]], showscale=False, xgap=2, ygap=2,
+        text=[["" if cell is None else formatting.percent(cell["value"]) for cell in line] for line in cells],
+        texttemplate="%{text}", textfont={"size": 13},
+        customdata=[["" if cell is None else _said(cell, True) for cell in line] for line in cells],
+        hovertemplate="%{y}, %{x}: %{customdata}<extra></extra>",
+    )  # fmt: skip
+    lay_out(figure, max(260, 90 + 30 * len(labels)))
+    figure.update_xaxes(side="top", title_text=x_title, **AXES)
+    figure.update_yaxes(automargin=True, **AXES)
+    figure.update_layout(margin={"t": 70, "b": 16})
     return _or_empty(figure)
 
 
@@ -167,6 +192,7 @@ def above(top: go.Figure, bottom: go.Figure) -> go.Figure:
     figure.update_yaxes(range=top.layout.yaxis.range, tickvals=top.layout.yaxis.tickvals, row=1, **AXES)
     figure.update_yaxes(title_text=top.layout.yaxis.title.text, row=1)
     figure.update_yaxes(title_text=bottom.layout.yaxis.title.text, row=2, **AXES)
+    figure.update_yaxes(automargin=True, title_standoff=10)
     seconds = [float(v) for trace in bottom.data for v in trace.y if v > 0]
     if seconds:
         ticks = log_ticks(seconds)

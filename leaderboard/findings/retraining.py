@@ -48,13 +48,14 @@ def find(frames: Frames) -> Finding:
     pairs = _pairs(here, cases, both)
     if rows.empty or not pairs:
         return unanswered(QUESTION, "re-training and SCR are not scored together")
+    facts = "new facts" if len(new) else "changed facts"
     return Finding(
         QUESTION,
-        _sentence(rows, pairs, "new facts" if len(new) else "changed facts"),
+        _sentence(rows, pairs, facts),
         rows,
         plots.above(
-            plots.lines(rows, "n_edits", "new facts", "Average"),
-            plots.lines(_costs(rows), "n_edits", "new facts", "seconds per fact", percent=False),
+            plots.lines(rows, "n_edits", facts, "Average"),
+            plots.lines(_costs(rows), "n_edits", facts, "seconds per fact", percent=False),
         ),
         alt=_alt(rows),
         scope=scope_line(here),
