@@ -50,15 +50,15 @@ class Distractors:
                 self._free.append(stated.text)
             else:
                 subject, relation, obj = stated.fact
-                for name in (subject, obj):
+                for name in (subject, obj) if _one_to_one(relation) else (subject,):
                     self._by_fact.setdefault((relation, name), []).append(stated.text)
 
     def against(self, edit: Edit) -> list[str]:
         """The statements that could contradict an edit; each is named once.
 
-        Of a known fact: those of the edit's relation that name its subject or its new object (a marriage ends two
-        others); where the edit's relation isn't known, and of a line of a file: those that name the subject. None where
-        superseded statements stay.
+        Of a known fact: those of the edit's relation that name its subject or, where no two subjects share an object,
+        its new object (a marriage ends two others). Where the edit's relation isn't known, and of a line of a file:
+        those that name the subject. None where superseded statements stay.
         """
         if self.keeps_superseded:
             return []
@@ -71,6 +71,12 @@ class Distractors:
         if named:
             self._free = [text for text in self._free if edit.subject not in text]
         return list(dict.fromkeys(known + named))
+
+
+def _one_to_one(relation: str) -> bool:
+    from runner.atlas.world import relations
+
+    return relations()[relation].kind in ("capital", "injective", "pairs", "cycle")
 
 
 @lru_cache(maxsize=2)

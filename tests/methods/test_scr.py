@@ -8,7 +8,7 @@ import pytest
 
 from runner import prompts
 from runner.errors import UserError
-from runner.methods.distractors import drawn
+from runner.methods.distractors import Distractors, drawn
 from runner.methods.scr import SCR, parse_confirmation
 from runner.models.generate import Generated
 from runner.models.lm import LanguageModel
@@ -228,3 +228,14 @@ def test_superseded_statements_stay_in_memory_where_asked_for():
         assert edit.statement in method.memory.statements
         method.undo()
         assert len(method.memory) == 3
+
+
+def test_only_an_object_that_belongs_to_one_subject_counts_as_contradicted():
+    found = Distractors("atlas", 1900, 0)
+    own = {stated.fact[1]: stated for stated in found.stated}
+    for relation, others in (("profession", 0), ("mentor", 1)):
+        _, _, obj = own[relation].fact
+        edit = Edit("Olm Newcomer", "Who?", obj, None, "Olm Newcomer has it.", relation)
+        named = found.against(edit)
+        assert (own[relation].text in named) == bool(others)
+        assert len(named) == 2 * others  # as somebody's object, and as the subject of a fact of its own
