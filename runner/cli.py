@@ -100,6 +100,10 @@ app.add_typer(ls.app, name="ls")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code. Errors a user can mend are one sentence on stderr."""
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        if not argument.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            print(f"error: the argument {argument!a} is not text in this system's encoding.", file=sys.stderr)
+            return BAD_INPUT
     try:
         code = app(args=arguments, prog_name="python -m runner", standalone_mode=False)
     except USAGE_ERROR as error:

@@ -1,4 +1,8 @@
-"""The one error a user is meant to read."""
+"""The one error a user is meant to read, and what helps to write it."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -6,6 +10,14 @@ class UserError(Exception):
 
     The command line prints the sentence without a traceback and leaves with exit code 2.
     """
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as a user writes it, "~" being their home; where nobody has that home, the path as it stands."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:

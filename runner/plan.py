@@ -6,11 +6,12 @@ import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.cells import BASE_METHOD, CaseSet, Cell, MethodRef, ModelRef, Settings, canonical_hash, expand, limit_probes
-from runner.errors import UserError
+from runner.errors import UserError, user_path
 from runner.grid import DatasetEntry, Grid, MethodEntry, ProtocolEntry
 from runner.gridfile import GridFile, Location
 from runner.protocol import Protocol, get_protocol
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Values of hyperparameters that name no file, even where a file or folder of that name lies about.
 WORDS = ("", "auto", "bm25", "minilm", "contriever", "atlas", "atlas+superseded", "located")
+
+MOST_FILES = 1000  # in a folder that a hyperparameter names: all of them are read
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,10 @@ def resolve_method(entry: MethodEntry) -> MethodRef:
     method = registry.get(entry.name)
     hparams = method.validate(entry.hparams).model_dump(mode="json")
     hparams = _settled(hparams)
+    try:
+        canonical_hash(hparams)
+    except UnicodeEncodeError as error:  # half a character, as YAML and JSON can write it
+        raise UserError(f"method {method.name}: a hyperparameter holds what is no text ({error.object!a}).") from error
     files = _files(hparams)
     for part in getattr(method, "parts", (method,)):
         if part.__module__ not in registry.BUILT_IN.values():
@@ -150,9 +157,18 @@ def _files(hparams: dict[str, Any], prefix: str = "") -> dict[str, str]:
     for key, value in hparams.items():
         if isinstance(value, dict):
             found |= _files(value, f"{prefix}{key}.")
-        elif isinstance(value, str) and value not in WORDS and (path := Path(value).expanduser()).exists():
+        elif isinstance(value, str) and value not in WORDS and (path := _existing(value)) is not None:
             found[f"{prefix}{key}"] = _content_hash(path)
     return found
+
+
+def _existing(text: str) -> Path | None:
+    """The file or folder a text names; None for a text that names none, or couldn't."""
+    try:
+        path = user_path(text)
+        return path if path.exists() else None
+    except (OSError, ValueError):  # too long, or with characters no name holds
+        return None
 
 
 def _content_hash(path: Path) -> str:
@@ -160,7 +176,11 @@ def _content_hash(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    files = sorted(part for part in path.rglob("*") if part.is_file())
+    files = sorted(islice((part for part in path.rglob("*") if part.is_file()), MOST_FILES + 1))
+    if len(files) > MOST_FILES:
+        raise UserError(
+            f"{path} is a folder of more than {MOST_FILES} files; name the one that a hyperparameter means."
+        )
     return canonical_hash({part.relative_to(path).as_posix(): _content_hash(part) for part in files})
 
 
@@ -172,7 +192,7 @@ def resolve_model(spec: str, unseen: bool = False) -> ModelRef:
     from runner.models.files import ALIASES, check_folder, has_weights, in_cache, is_hub_name, resolve
     from runner.models.hashing import hash_folder
 
-    path = Path(spec).expanduser()
+    path = user_path(spec)
     if unseen and spec not in ALIASES:
         on_hub = is_hub_name(spec) and not path.exists()
         if not in_cache(spec) if on_hub else path.is_dir() and not has_weights(path):
@@ -182,8 +202,8 @@ def resolve_model(spec: str, unseen: bool = False) -> ModelRef:
             return ModelRef(spec, spec if on_hub else path.resolve().name, "unseen")
     folder = resolve(spec)
     check_folder(folder)
-    is_path = spec not in ALIASES and Path(spec).expanduser().is_dir()
-    name = Path(spec).expanduser().resolve().name if is_path else spec
+    is_path = spec not in ALIASES and user_path(spec).is_dir()
+    name = user_path(spec).resolve().name if is_path else spec
     return ModelRef(spec, name, hash_folder(folder))
 
 

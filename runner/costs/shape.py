@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from runner.errors import UserError
+from runner.errors import UserError, user_path
 
 CONFIGS = Path(__file__).with_name("shapes.yaml")
 # How many characters of English a token stands for: tokenizers of large vocabularies, and small ones.
@@ -75,7 +75,7 @@ def config_of(spec: str) -> dict[str, Any]:
     """The configuration of a model that need not be here. Raises UserError."""
     from runner.models.files import ALIASES, is_hub_name, read_config, resolve
 
-    if spec in ALIASES or Path(spec).expanduser().exists() or not is_hub_name(spec):
+    if spec in ALIASES or user_path(spec).exists() or not is_hub_name(spec):
         return read_config(resolve(spec))
     return _cached(spec) or dict(known().get(spec, {}).get("config", {})) or _fetched(spec)
 
@@ -91,10 +91,14 @@ def known() -> Mapping[str, Any]:
 
 def _cached(spec: str) -> dict[str, Any] | None:
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     from runner.models.files import read_config
 
-    found = try_to_load_from_cache(spec, "config.json")
+    try:
+        found = try_to_load_from_cache(spec, "config.json")
+    except HFValidationError:  # it has characters that no Hub id has
+        return None
     return read_config(Path(found).parent) if isinstance(found, str) else None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from runner.datasets import base
 from runner.datasets.records import read_records, read_text
 from runner.datasets.sources import is_address
-from runner.errors import UserError
+from runner.errors import UserError, user_path
 
 
 def detect(path: str) -> str:
@@ -19,7 +19,7 @@ def detect(path: str) -> str:
     """
     if is_address(path):
         raise UserError(f"say which format '{path}' is in: --format NAME, of {', '.join(base.names())}.")
-    place = Path(path).expanduser()
+    place = user_path(path)
     if not place.exists():
         raise UserError(f"no data file at '{path}'; check the path.")
     files = [place] if place.is_file() else _files(place)

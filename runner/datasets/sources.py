@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from runner.errors import UserError
+from runner.errors import UserError, user_path
 
 HUB = "hf:"
 _ADDRESS = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?:/(?P<file>.+))?")
@@ -49,7 +49,7 @@ def locate(path: str | Path | None, published: Published, split: str | None = No
     """
     if path is None or is_address(path):
         return _from_hub(*_address(path, published))
-    place = Path(path).expanduser()
+    place = user_path(path)
     if place.is_dir():
         found = sorted(p for p in place.glob(published.pattern) if p.is_file() and "-sentence" not in p.name)
         if len(found) > 1 and split is not None:
@@ -72,7 +72,7 @@ def locate_folder(path: str | Path | None, published: Published) -> Located:
     Of the Hub's folder (the address's part behind the repository) only files that fit the pattern are fetched.
     """
     if path is not None and not is_address(path):
-        place = Path(path).expanduser()
+        place = user_path(path)
         if not place.exists():
             raise UserError(f"no data folder at '{path}'; check the path.")
         return Located(place, str(place))

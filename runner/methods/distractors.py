@@ -6,9 +6,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
-from runner.errors import UserError
+from runner.errors import UserError, user_path
 from runner.types import Edit
 
 ATLAS = "atlas"
@@ -85,7 +84,7 @@ def drawn(source: str, n: int, seed: int) -> tuple[Stated, ...]:
     rng = random.Random(f"distractors/{seed}")
     if source in (ATLAS, WITH_SUPERSEDED):
         return _from_atlas(n, seed, rng)
-    path = Path(source).expanduser()
+    path = user_path(source)
     if not path.is_file():
         known = f"'{ATLAS}', '{WITH_SUPERSEDED}'"
         raise UserError(f"no file of distractors at {source}; give {known} or a text file with one statement a line.")

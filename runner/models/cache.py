@@ -84,7 +84,8 @@ def select_rows(cache: DynamicCache, rows: Any) -> None:
     if any(cache.is_linear):
         cache.reorder_cache(rows)
         return
-    for layer in cache.layers:  # each where its block is
+    layers: list[Any] = list(cache.layers)
+    for layer in layers:  # each where its block is
         keys = getattr(layer, "keys", None)
         layer.batch_select_indices(rows if keys is None else rows.to(keys.device))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.errors import UserError
+from runner.errors import UserError, user_path
 
 # Short names for folders that come with the project, relative to the package `runner`.
 ALIASES = {"atlas": "atlas/model"}
@@ -53,7 +53,7 @@ def resolve(spec: str) -> Path:
         if not folder.is_dir():
             raise UserError(f"the model '{spec}' should lie in {folder} but is not there; check out the project whole.")
         return folder
-    path = Path(spec).expanduser()
+    path = user_path(spec)
     if path.is_dir():
         return path
     if path.exists():
