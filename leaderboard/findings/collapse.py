@@ -11,7 +11,7 @@ import pandas as pd
 from leaderboard import figures, formatting
 from leaderboard.findings import numbers
 from leaderboard.findings.finding import Finding, Question, bounds, names, plain, scope_line, share, unanswered
-from leaderboard.findings.frames import Frames, comparison, first_seed, scr_of
+from leaderboard.findings.frames import Frames, comparison, first_seed, length_of_most_seeds, scr_of
 from leaderboard.findings.numbers import Estimate
 from leaderboard.glossary import MAIN_METRICS
 from leaderboard.state import FREE
@@ -53,7 +53,6 @@ def find(frames: Frames) -> Finding:
     breaks = _breaks(rows, draws)
     idle = _without_effect(rows, unedited)
     signs = _signs(frames, own, rows)
-    longest = int(rows["n_edits"].max())
     headline, by_seed = _by_seed(frames, cells)
     table = rows.merge(breaks, on="label", how="left").drop(columns=["mode", "method"])
     table = table.merge(signs.drop(columns=["loss"]), on=["label", "n_edits"], how="left")
@@ -61,7 +60,7 @@ def find(frames: Frames) -> Finding:
     tracks = {name: _tracking(signs, name) for name in SIGNS}
     return Finding(
         QUESTION,
-        f"{_broken(breaks[~breaks['label'].isin(idle)], longest, idle)}; {_scr(rows, draws)}; {_telling(tracks)}.",
+        f"{_broken(breaks[~breaks['label'].isin(idle)], _reach(rows), idle)}; {_scr(rows, draws)}; {_telling(tracks)}.",
         table,
         figure,
         alt=_alt(rows),
@@ -138,7 +137,16 @@ def _without_effect(rows: pd.DataFrame, unedited: pd.DataFrame) -> list[str]:
     return sorted(first.loc[~(first["low"] > unedited["value"].iloc[0]), "label"])
 
 
-def _broken(breaks: pd.DataFrame, longest: int, idle: Sequence[str]) -> str:
+def _reach(rows: pd.DataFrame) -> str:
+    """How far the sequences go: the usual longest, and who goes farther: "100 edits in a row (300: FT-M)"."""
+    longest = rows.groupby("label")["n_edits"].max()
+    usual = int(longest.mode().max())
+    farther = longest[longest > usual]
+    said = [f"{n:,}: {names(sorted(own.index))}" for n, own in farther.groupby(farther)]
+    return f"{formatting.count(usual, 'edit')} in a row{f' ({names(said)})' if said else ''}"
+
+
+def _broken(breaks: pd.DataFrame, reach: str, idle: Sequence[str]) -> str:
     gone = breaks[np.isfinite(breaks["breaks_at"])].sort_values(["breaks_at", "label"])
     aside = f" (not counted: {names(idle)}, without effect even after one edit)" if idle else ""
     if breaks.empty:
@@ -147,11 +155,11 @@ def _broken(breaks: pd.DataFrame, longest: int, idle: Sequence[str]) -> str:
         worst = breaks.sort_values("kept").iloc[0]
         kept = share(Estimate(worst["kept"], worst["kept_low"], worst["kept_high"]))
         most = f"{worst['label']} loses most and keeps {kept} of its one-edit average"
-        return f"No method of {len(breaks)} collapses up to {longest:,} edits in a row{aside}: {most}"
+        return f"No method of {len(breaks)} collapses up to {reach}{aside}: {most}"
     said = [f"{row['label']} at {_length(row)}" for row in gone.to_dict("records")]
     total = formatting.count(len(breaks), "method")
     fall = "falls below half of its" if len(gone) == 1 else "fall below half of their"
-    return f"Up to {longest:,} edits in a row {len(gone)} of {total} {fall} one-edit average{aside}: {names(said)}"
+    return f"Up to {reach} {len(gone)} of {total} {fall} one-edit average{aside}: {names(said)}"
 
 
 def _length(row: dict[str, Any]) -> str:
@@ -209,12 +217,13 @@ def _telling(tracks: dict[str, Estimate]) -> str:
 
 
 def _by_seed(frames: Frames, cells: pd.DataFrame) -> tuple[str, dict[int, float]]:
-    """What SCR keeps at the longest length that all seeds have, else the share of methods that break there."""
+    """What SCR keeps at the longest length that all seeds have; where they share one length only, its average there."""
     scr = scr_of(cells)
     lengths = scr.groupby("seed")["n_edits"].agg(set)
     shared = sorted(set.intersection(*lengths)) if len(lengths) else []
     if len(shared) < 2:
-        return "", {}
+        at = length_of_most_seeds(scr)
+        return f"SCR's average at {at:,} in a row", _averages(frames, scr[scr["n_edits"] == at])
     found = {}
     for seed, line in scr.groupby("seed"):
         ends = line[line["n_edits"].isin([shared[0], shared[-1]])].sort_values("n_edits").drop_duplicates("n_edits")
@@ -223,6 +232,13 @@ def _by_seed(frames: Frames, cells: pd.DataFrame) -> tuple[str, dict[int, float]
         if len(values) == 2 and values[0]:
             found[int(seed)] = values[1] / values[0]  # type: ignore[call-overload]
     return f"What SCR keeps of its one-edit average at {shared[-1]:,}", found
+
+
+def _averages(frames: Frames, scr: pd.DataFrame) -> dict[int, float]:
+    cases = frames.per_case(scr["key"], FREE, MAIN_METRICS)
+    found = {int(c["seed"]): numbers.average(cases[c["key"]], MAIN_METRICS) for c in scr.to_dict("records")
+             if c["key"] in cases}  # fmt: skip
+    return {seed: value for seed, value in found.items() if np.isfinite(value)}
 
 
 def _unedited(frames: Frames, own: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,16 @@ import pandas as pd
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
 from leaderboard.findings.finding import Finding, Question, bounds, names, scope_line, share, unanswered
-from leaderboard.findings.frames import Frames, averages, comparison, first_seed, is_scr, scr_of, shares
+from leaderboard.findings.frames import (
+    Frames,
+    averages,
+    comparison,
+    first_seed,
+    is_scr,
+    length_of_most_seeds,
+    scr_of,
+    shares,
+)
 from leaderboard.findings.numbers import Estimate
 from leaderboard.views import UNEDITED
 
@@ -41,6 +50,7 @@ def find(frames: Frames) -> Finding:
     if len(here) == 0 or groups[groups != ""].nunique() < 2:
         return unanswered(QUESTION, "the cases have no domains")
     added = _contributions(frames, here)
+    at = length_of_most_seeds(scr)
     rows, spread = _table(added, groups)
     steps = _steps(frames, here, groups)
     domains = sorted(rows["series"].unique())
@@ -57,8 +67,8 @@ def find(frames: Frames) -> Finding:
         plots.heat(rows, "Average (%)"),
         alt=_alt(rows, domains),
         scope=scope_line(here),
-        headline=f"From SCR's lowest to its highest domain at {length:,} in a row",
-        seeds=_by_seed(frames, scr[scr["n_edits"] == length]),
+        headline=f"From SCR's lowest to its highest domain at {at:,} in a row",
+        seeds=_by_seed(frames, scr[scr["n_edits"] == at]),
         unit="points",
     )
 

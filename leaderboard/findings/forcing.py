@@ -10,7 +10,7 @@ import pandas as pd
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
 from leaderboard.findings.finding import Finding, Question, bounds, plain, scope_line, unanswered
-from leaderboard.findings.frames import Frames, comparison, first_seed
+from leaderboard.findings.frames import Frames, comparison, first_seed, length_of_most_seeds
 from leaderboard.findings.numbers import Estimate
 from leaderboard.glossary import MAIN_METRICS
 from leaderboard.state import FORCED, FREE
@@ -40,6 +40,8 @@ def find(frames: Frames) -> Finding:
     tau = numbers.estimate(float(numbers.kendall(free, forced)), numbers.kendall(*draws), len(table))
     swaps = numbers.estimate(float(numbers.swapped(free, forced)), numbers.swapped(*draws), len(table))
     sure = _sure(table)
+    at = length_of_most_seeds(cells[cells["method"] != UNEDITED])
+    by_seed, shared = _by_seed(frames, cells, at)
     return Finding(
         QUESTION,
         _sentence(tau, swaps, sure, pairs, length, table),
@@ -52,8 +54,8 @@ def find(frames: Frames) -> Finding:
         )
         + ".",
         scope=scope_line(own[own["n_edits"].isin([0, length])]),
-        headline=f"Kendall's tau of the two orders at {length:,} in a row",
-        seeds=_by_seed(frames, cells, length),
+        headline=f"Kendall's tau of the two orders of {shared} methods at {at:,} in a row",
+        seeds=by_seed,
         unit="",
     )
 
@@ -120,8 +122,8 @@ def _sentence(tau: Estimate, swaps: Estimate, sure: int, pairs: int, length: int
     return f"Teacher forcing swaps {said} {where}, {clear}; {lift}."
 
 
-def _by_seed(frames: Frames, cells: pd.DataFrame, length: int) -> dict[int, float]:
-    """Tau under each seed, over the methods that all seeds have at that length."""
+def _by_seed(frames: Frames, cells: pd.DataFrame, length: int) -> tuple[dict[int, float], int]:
+    """Tau under each seed, over the methods that all seeds have at that length, and how many those are."""
     here = cells[(cells["n_edits"] == length) & (cells["method"] != UNEDITED)]
     shared = set.intersection(*(set(own["label"]) for _, own in here.groupby("seed")))
     found = {}
@@ -130,4 +132,4 @@ def _by_seed(frames: Frames, cells: pd.DataFrame, length: int) -> dict[int, floa
         if len(table) > 2:
             tau = float(numbers.kendall(table[FREE].to_numpy(), table[FORCED].to_numpy()))
             found[int(seed)] = tau  # type: ignore[call-overload]
-    return found
+    return found, len(shared)

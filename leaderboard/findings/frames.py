@@ -165,6 +165,12 @@ def first_seed(cells: pd.DataFrame) -> int:
     return int(counts.idxmax())
 
 
+def length_of_most_seeds(cells: pd.DataFrame) -> int:
+    """The length of sequences that most seeds have, the longest of even ones; 0 without cells."""
+    seeds = cells.groupby("n_edits")["seed"].nunique()
+    return max((int(n) for n in seeds.index[seeds == seeds.max()]), default=0)
+
+
 def is_scr(label: str) -> bool:
     """Plain SCR, in its usual variant."""
     return label.lower() == "scr"

@@ -149,8 +149,8 @@ def heat(frame: pd.DataFrame, x_title: str) -> go.Figure:
         hovertemplate="%{y}, %{x}: %{customdata}<extra></extra>",
     )  # fmt: skip
     lay_out(figure, max(260, 90 + 30 * len(labels)))
-    figure.update_xaxes(side="top", title_text=x_title, **AXES)
-    figure.update_yaxes(automargin=True, **AXES)
+    figure.update_xaxes(side="top", title_text=x_title, **AXES | {"showgrid": False})
+    figure.update_yaxes(automargin=True, **AXES | {"showgrid": False})
     figure.update_layout(margin={"t": 70, "b": 16})
     return _or_empty(figure)
 

@@ -96,8 +96,10 @@ def test_no_collapse_is_said_and_that_of_scr_too(frames: Invented) -> None:
 def test_longer_sequences_of_more_cases_join_the_curves(frames: Invented) -> None:
     three_lengths(frames, "ROME", (0.8, 0.8, 0.8))
     three_lengths(frames, "SCR", (0.9, 0.9, 0.9))
+    three_lengths(frames, "FT-M", (0.9, 0.9, 0.9))
     frames.cell("ROME", 300, 0.3, n_cases=60)
     found = collapse.find(frames)
+    assert "Up to 100 edits in a row (300: ROME) 1 of 3 methods" in found.answer
     assert "ROME at 300" in found.answer and "20 or 60 cases" in found.scope
 
 
@@ -108,6 +110,10 @@ def test_a_headline_is_computed_per_seed(frames: Invented) -> None:
     found = collapse.find(frames)
     assert found.seeds == pytest.approx({0: 0.9, 1: 0.8, 2: 0.7})
     assert "90.0 %, 80.0 %, 70.0 % (seeds 0, 1, 2; from smallest to largest 20.0 points)" in found.by_seed
+    frames.cell("SCR", 10, 0.95)
+    frames.cell("SCR", 10, 0.9, seed=3)  # the seeds share no two lengths any more
+    assert collapse.find(frames).seeds == pytest.approx({0: 0.9, 1: 0.8, 2: 0.7})
+    assert collapse.find(frames).by_seed.startswith("SCR's average at 100 in a row: 90.0 %")
     assert "fewer than three seeds" in seeds_line("x", {0: 0.9, 1: 0.8}, "%")
     assert "seed 4 only" in seeds_line("x", {4: 0.9}, "%")
 
