@@ -34,6 +34,8 @@ class Database:
         self.name = url.database if engine.dialect.name == "sqlite" and url.database else _address(url)
         self.readonly = readonly
         self.busy_timeout = busy_timeout
+        self._file = Path(url.database) if readonly and engine.dialect.name == "sqlite" and url.database else None
+        self._identity = file_identity(self._file)
         # SQLAlchemy wraps the driver's errors, but not those of the settings made on connecting.
         self.errors: tuple[type[Exception], ...] = (exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error)
 
@@ -64,6 +66,7 @@ class Database:
 
     @contextmanager
     def _transaction(self, writes: bool) -> Iterator[Connection]:
+        self._follow()
         options: dict[str, Any] = {"palimpsest_writes": writes}
         if not writes and self.engine.dialect.name != "sqlite":
             options["isolation_level"] = "REPEATABLE READ"  # else each statement of a reader sees another state
@@ -72,6 +75,14 @@ class Database:
                 yield conn
         except self.errors as error:
             raise explain(error, self.name, self.busy_timeout) from error
+
+    def _follow(self) -> None:
+        """Open a file that is only read anew when another one was put in its place; a read that goes on ends in the old
+        one."""
+        identity = file_identity(self._file)
+        if identity and identity != self._identity:
+            self._identity = identity
+            self.engine.dispose()
 
     def vacuum(self) -> None:
         """Give space that is no longer used back to the disk. Raises StoreError."""
@@ -90,6 +101,15 @@ class Database:
     def close(self) -> None:
         """Close all connections. SQLite then merges its write-ahead log into the file."""
         self.engine.dispose()
+
+
+def file_identity(path: Path | None) -> tuple[int, ...]:
+    """Which file lies there now, whatever its contents; () for none."""
+    try:
+        status = path.stat() if path else None
+    except OSError:
+        return ()
+    return (status.st_dev, status.st_ino) if status else ()
 
 
 def connect(url: str = DEFAULT_URL, readonly: bool = False, busy_timeout: float = BUSY_TIMEOUT) -> Database:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import aliased
 
-from db.engine import Database, connect
+from db.engine import Database, connect, file_identity
 from db.errors import StoreError
 from db.migrate import migrate
 from db.schema import AnswerRow, CaseRow, Cell, Dataset, Reported, Run, Score, Submission, Verdict
@@ -71,7 +71,7 @@ class Reader:
         """Changes whenever the SQLite file does, so that caches know when to forget; () for other databases."""
         if self.path is None:
             return ()
-        stamp: list[int] = []
+        stamp: list[int] = [*self.identity()]
         for name in (self.path, self.path.with_name(self.path.name + "-wal")):
             try:
                 status = name.stat()
@@ -80,6 +80,11 @@ class Reader:
             else:
                 stamp += [status.st_mtime_ns, status.st_size]
         return tuple(stamp)
+
+    def identity(self) -> tuple[int, ...]:
+        """Which file is read: changes when another one is put in its place, not when rows are added; () for other
+        databases."""
+        return file_identity(self.path)
 
     def _rows(self, statement: sa.Select[*tuple[Any, ...]]) -> list[Row]:
         with self.database.read() as connection:

@@ -54,7 +54,11 @@ class Board:
                 self._cache, self._stamp = {}, stamp
             cache = self._cache
         if key not in cache:
-            cache[key] = compute()
+            identity = self.reader.identity()
+            value = compute()
+            if self.reader.identity() != identity:  # put in place while it was read: not half of one, half of the other
+                return self.cached(key, compute)
+            cache[key] = value
         return cache[key]  # type: ignore[no-any-return]
 
     def cells(self) -> pd.DataFrame:

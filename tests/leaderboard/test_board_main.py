@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import fake_db
 import pytest
@@ -101,6 +105,47 @@ def test_the_board_sees_what_a_runner_adds(tmp_path: Path) -> None:
         db.execute(update(Cell).values(state="failed"))
     assert (board.cells()["state"] == "failed").all()
     writer.close()
+    reader.close()
+
+
+def test_a_new_file_in_the_old_one_s_place_is_read_at_once_and_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from leaderboard import choices
+    from leaderboard.data import Board
+    from leaderboard.glossary import MAIN_METRICS
+    from leaderboard.state import Filters
+
+    live, new = tmp_path / "live.db", tmp_path / "new.db"
+    fake_db.build(live, n_cases=5)
+    shutil.copy(live, new)
+    with closing(sqlite3.connect(new)) as other:  # whose rows would be half there if both were read
+        other.execute("DELETE FROM scores WHERE cell_key IN (SELECT key FROM cells WHERE method = 'SCR')")
+        other.execute("DELETE FROM cells WHERE method = 'SCR'")
+        other.commit()
+
+    def table(board: Board) -> Any:
+        rows = board.leaderboard(choices.resolve(board, Filters())[0])
+        return rows[["label", *MAIN_METRICS]].round(9).astype(str).values.tolist()
+
+    expected_reader = Reader.open(new)
+    expected = table(Board(expected_reader, "new"))
+    expected_reader.close()
+    reader = Reader.open(live)
+    board = Board(reader, "published")
+    assert table(board) != expected
+    values = Reader.case_values
+    replaced = []
+
+    def replaced_while_read(self: Reader, *wanted: Any) -> Any:
+        if not replaced:
+            replaced.append(new.replace(live))
+        return values(self, *wanted)
+
+    board._cache.clear()
+    monkeypatch.setattr(Reader, "case_values", replaced_while_read)
+    assert table(board) == expected and replaced
+    assert "SCR" not in [label for label, *_ in expected]
     reader.close()
 
 
