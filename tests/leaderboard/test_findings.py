@@ -141,6 +141,15 @@ def test_what_scr_costs_is_said_in_parts_and_in_answers_per_edit(frames: Invente
     assert row["answer_ms"] == pytest.approx(100) and row["confirmation"] == pytest.approx(60)
 
 
+def test_times_of_other_experiments_do_not_stand_in(frames: Invented) -> None:
+    for length in (1, 3, 10, 30, 100):  # timed as well, and more of them, but with one variant of SCR
+        for method in ("SCR", "ROME", "FT-M"):
+            frames.sequence(frames.cell(method, length, n_cases=100), 9.0, 1.0, generation=9.0)
+    variant = frames.cell("SCR", 1, hparams={"confirm": False})
+    frames.sequence(variant, 1.0, generation=1.0)
+    assert "20 cases" in timed(frames, scr=1.0, rome=0.25, edit=0.7585).scope
+
+
 def test_an_scr_that_costs_nothing_more_is_said_to(frames: Invented) -> None:
     found = timed(frames, scr=0.25, rome=0.25, edit=0.005)
     assert "0.99 [0.99, 0.99] times as long as that of a model edited by ROME" in found.answer
