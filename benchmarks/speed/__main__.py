@@ -10,8 +10,9 @@ round. Processor seconds of a process don't count what other processes do meanwh
 
 Editing: seconds of `edit` here and of the entry point `apply_…_to_model` there, of one edit at a time, mean over all
 but the first. After the first and after the last edit what the edits left is compared: |ours - theirs| / |theirs| of
-the change of the weights, or of GRACE's codebook. WISE and LoRA differ by design (padding counted as text, random
-beginnings), so that only the work is the same there.
+the change of the weights, or of GRACE's codebook. "Apart": the same edits, each in the unedited model, as a grid makes
+sequences of one edit, where some methods here work several out at once; there it costs what an edit in a row costs.
+WISE and LoRA differ by design (padding counted as text, random beginnings), so that only the work is the same there.
 Asking: 100 questions at once here, by its `generate_texts` there (one at a time, without a cache), with our budget
 and without its stop strings; and targets under teacher forcing, by its `test_prediction_acc`.
 Job (--job): a grid here (unedited answers, edits, free and forced answers, scores, database), `edit_requests` with

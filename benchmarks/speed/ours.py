@@ -39,7 +39,25 @@ def edit(world: World, name: str, n: int, save: str | None, hparams: dict[str, A
         method.undo()
     if save:
         torch.save(left, save)
-    return {"prepare": prepare.times(), "edits": watches, "said": said}
+    alone = apart(world, name, edits, OURS.get(name, {}) | hparams)
+    return {"prepare": prepare.times(), "edits": watches, "said": said, "apart": alone}
+
+
+def apart(world: World, name: str, edits: Sequence[Edit], hparams: dict[str, Any]) -> dict[str, float]:
+    """Seconds per edit where each is made in the unedited model, as a grid makes sequences of one edit."""
+    with Stopwatch() as watch:
+        method = world.method(name, hparams)
+        method.prepare()
+        ahead = method.foresee(edits)
+    for one in edits:
+        with watch:
+            method = world.method(name, hparams)
+            method.ahead = ahead
+            method.prepare()
+            method.edit([one])
+            method.settle()
+        method.undo()
+    return {clock: seconds / len(edits) for clock, seconds in watch.times().items()}
 
 
 def layers_of(method: Any) -> list[int]:

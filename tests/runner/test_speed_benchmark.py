@@ -55,7 +55,8 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 def _side(seconds: list[float], said: int = 1) -> dict[str, Any]:
     times = [{"processor": s, "wall": 2 * s} for s in seconds]
-    return {"prepare": {"processor": 1.0, "wall": 1.0}, "edits": times, "said": said}
+    apart = {"processor": 0.2, "wall": 0.2}
+    return {"prepare": {"processor": 1.0, "wall": 1.0}, "edits": times, "said": said, "apart": apart}
 
 
 def test_the_first_edit_pays_for_what_is_made_once() -> None:
@@ -73,7 +74,11 @@ def test_rows_say_whether_a_goal_is_met() -> None:
     row = report.edit_row("ROME", "locate-then-edit", rounds, [1e-5, 2e-4])
     table = report.edits_table([row, report.edit_row("WISE", "side memory", [rounds[0]], [])])
     assert row["processor"]["ratio"] == report.Spread(20.0, 25.0, 30.0) and row["goal"] == 10.0
-    assert "| 25 (20–30) | 10 | yes |" in table and "1e-05, 2e-04" in table and "another algorithm" in table
+    assert (
+        "| 25 (20–30) | 0.2 (0.2–0.2) | 12.5 (10–15) | 10 | yes, yes |" in table
+        and "1e-05, 2e-04" in table
+        and "another algorithm" in table
+    )
     asked = {"ours": {"processor": 1.0, "wall": 1.0, "answers": ["a", "b"]}}
     asked["theirs"] = {"processor": 9.0, "wall": 9.0, "answers": ["a", "c"]}
     row = report.other_row("answers", report.GOALS["answers"], [asked])
@@ -98,6 +103,7 @@ def test_edits_of_a_small_model_agree_with_themselves(world: World, tmp_path: Pa
         found = ours.edit(world, "FT-M", 2, str(tmp_path / name), {"layer": 1, "lr": lr})
         left[name] = torch.load(tmp_path / name)
         assert len(found["edits"]) == 2 and len(left[name]) == 2 and found["said"] in (0, 1, 2)
+        assert found["apart"]["processor"] > 0
     assert fingerprint(world.lm.model) == before
     assert [report.relative_difference(a, b) for a, b in zip(left["a"], left["b"], strict=True)] == [0.0, 0.0]
     assert report.relative_difference(left["a"][1], left["c"][1]) > 1e-3
