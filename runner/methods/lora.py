@@ -116,7 +116,7 @@ class Adapters(Method, ABC):
         h = self.hparams
         objective = repeated_loss(self.lm, [edit_pair(self.lm, self.protocol, edit, h.end_token)])
         parameters = self._adapters()
-        optimiser = torch.optim.Adam(parameters, lr=h.lr, weight_decay=h.weight_decay, fused=True)
+        optimiser = torch.optim.Adam(parameters, lr=h.lr, weight_decay=h.weight_decay)
         with self._seeded(self.seed + 1 + len(self.edits)), self._dropout(), torch.enable_grad():
             for parameter in parameters:
                 parameter.requires_grad_(True)
@@ -243,14 +243,9 @@ class AdaLora(Adapters):
         """The mean over all P and Q of |P^T P - I| and |Q Q^T - I| (Frobenius), weighted."""
         if not self.hparams.orthogonality:
             return 0.0
-        shaped: dict[torch.Size, list[Tensor]] = {}
+        distances = []
         for name, p in self.lm.model.named_parameters():
             if name.endswith((f"lora_A.{ADAPTER}", f"lora_B.{ADAPTER}")):
-                rows = p if "lora_A" in name else p.T
-                shaped.setdefault(rows.shape, []).append(rows)
-        distances = []
-        for alike in shaped.values():
-            rows = torch.stack(alike)
-            products = rows @ rows.mT
-            distances.append((products - torch.eye(rows.shape[1], device=rows.device)).flatten(1).norm(dim=1))
-        return self.hparams.orthogonality * torch.cat(distances).mean()
+                product = p @ p.T if "lora_A" in name else p.T @ p
+                distances.append((product - torch.eye(len(product), device=p.device)).norm())
+        return self.hparams.orthogonality * torch.stack(distances).mean()

@@ -97,8 +97,7 @@ class Training:
         # A float32 parameter is trained in place, another one through a copy.
         self.masters = [p.detach().float() for p in self.parameters]
         kind = torch.optim.AdamW if decoupled else torch.optim.Adam
-        # One pass over the values in place of a dozen.
-        self.optimiser = kind(self.masters, lr=lr, weight_decay=weight_decay, fused=True)
+        self.optimiser = kind(self.masters, lr=lr, weight_decay=weight_decay)
 
     def __enter__(self) -> Training:
         for parameter in self.parameters:
