@@ -78,6 +78,9 @@ main.fillable { padding-top: 28px !important; }
 .board-dimmed .scatterlayer .trace:not(.board-lit), .board-dimmed .annotation:not(.board-lit) { opacity: .16; }
 .board-filters button { font-size: .95rem; font-weight: 550; }
 .gradio-container .html-container { padding: 0 2px !important; }
+.gradio-container :is(input[type="radio"], input[type="checkbox"]):not(:checked) {
+  border-color: var(--board-quiet) !important; }
+.gradio-container ::placeholder { color: var(--board-quiet) !important; opacity: 1; }
 #run-command textarea { font-family: var(--font-mono); font-size: .85rem; }
 :is(a, button, input, textarea, [role="tab"], [role="gridcell"]):focus-visible { outline: 2px solid #4c8ed9 !important;
   outline-offset: 1px; }
