@@ -170,6 +170,7 @@ class Grace(HookMethod):
         new = Entry(
             key, self._start(output, self._made), self.hparams.eps, tuple(row.targets), labels.mean().item(), edit
         )
+        self._made += 1
         place, distance = self._nearest(key)
         nearest = None if place is None else self.codebook[place]
         if place is None or nearest is None or distance > self.hparams.eps + nearest.radius:

@@ -61,6 +61,19 @@ def test_edits_take_effect_accumulate_and_leave_others_alone(family: str) -> Non
     assert method.codebook == [] and method.storage_bytes() == 0
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_every_value_starts_from_numbers_of_its_own(ahead: bool) -> None:
+    lm = tiny.language_model()
+    method = Grace(lm, PROTOCOL, {"n_iter": 1, "edit_lr": 1e-9, "eps": 0.05})
+    if ahead:
+        method.ahead = method.foresee(EDITS)
+    for one in EDITS:
+        method.edit([one])
+    for number, entry in enumerate(method.codebook):
+        start = torch.rand(1, 32, generator=torch.Generator().manual_seed(number))[0]
+        assert torch.allclose(entry.value, start, atol=1e-6)
+
+
 def test_batches_of_any_size_give_the_same_answers() -> None:
     lm = tiny.language_model()
     method = Grace(lm, PROTOCOL, HPARAMS)
