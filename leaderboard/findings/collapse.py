@@ -156,10 +156,13 @@ def _broken(breaks: pd.DataFrame, reach: str, idle: Sequence[str]) -> str:
         kept = share(Estimate(worst["kept"], worst["kept_low"], worst["kept_high"]))
         most = f"{worst['label']} loses most and keeps {kept} of its one-edit average"
         return f"No method of {len(breaks)} collapses up to {reach}{aside}: {most}"
-    said = [f"{row['label']} at {_length(row)}" for row in gone.to_dict("records")]
+    at: dict[str, list[str]] = {}
+    for row in gone.to_dict("records"):
+        at.setdefault(_length(row), []).append(row["label"])
+    said = [f"{names(labels)} at {length}" for length, labels in at.items()]
     total = formatting.count(len(breaks), "method")
     fall = "falls below half of its" if len(gone) == 1 else "fall below half of their"
-    return f"Up to {reach} {len(gone)} of {total} {fall} one-edit average{aside}: {names(said)}"
+    return f"Up to {reach} {len(gone)} of {total} {fall} one-edit average{aside}: {', '.join(said)}"
 
 
 def _length(row: dict[str, Any]) -> str:

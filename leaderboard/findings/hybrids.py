@@ -104,6 +104,7 @@ def _sentence(wide: pd.DataFrame, length: int) -> str:
         better = [row for row in known if row[f"minus_{against}_low"] > 0]
         worse = [row for row in known if row[f"minus_{against}_high"] < 0]
         verb = "beats" if len(better) == 1 else "beat"
+        what = what.replace("their", "its") if len(better) == 1 else what
         told = f"{len(better)} of {len(known)} hybrids {verb} {what}{_listed(better, against)}"
         if worse:
             told += f", {len(worse)} {'is' if len(worse) == 1 else 'are'} worse{_listed(worse, against)}"
