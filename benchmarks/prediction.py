@@ -2,9 +2,10 @@
 
     python -m benchmarks.prediction [--methods FT-M,ROME] [--hidden 256 --layers 6 --width 1024 --vocabulary 8000]
 
-Makes a random Llama of that size, and for each method prepares it, makes two edits and asks 128 questions under a
-profiler that sees every tensor made and freed. Printed, in megabytes: what the method keeps, the most that preparing,
-one edit and one batch of questions take beside it, and the whole peak with the weights, each predicted and measured.
+Makes a random Llama of that size, and for each method prepares it, makes two edits and asks eight questions for each of
+16 cases (--cases) under a profiler that sees every tensor made and freed. Printed, in megabytes: what the method keeps,
+the most that preparing, one edit and one batch of questions take beside it, and the whole peak with the weights, each
+predicted and measured.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def _texts() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", default=METHODS)
-    for option, usual in (("hidden", 256), ("layers", 6), ("width", 1024), ("vocabulary", 8000)):
+    for option, usual in (("hidden", 256), ("layers", 6), ("width", 1024), ("vocabulary", 8000), ("cases", 16)):
         parser.add_argument(f"--{option}", type=int, default=usual)
     args = parser.parse_args()
     print(f"| method | {' | '.join(f'{part}, predicted | measured' for part in PARTS)} | peak, ratio |")
@@ -160,7 +161,7 @@ def main() -> int:
         folder = Path(name)
         lm = random_llama(args.hidden, args.layers, args.width, args.vocabulary, folder)
         for method in listed(args.methods):
-            found = compare(lm, method, folder)
+            found = compare(lm, method, folder, args.cases)
             cells = [f"{value / 1e6:.1f}" for pair in found.values() for value in pair]
             print(f"| {method} | {' | '.join(cells)} | {found['peak'][0] / found['peak'][1]:.2f} |", flush=True)
     return 0
