@@ -105,7 +105,7 @@ def unlicensed(names: Mapping[str, str], licensed: Iterable[str]) -> Iterator[st
 def private(folder: Path) -> Iterator[str]:
     """Secrets and paths of somebody's machine in the texts of a folder."""
     for path in sorted(folder.rglob("*")):
-        if path.suffix in TEXTS or path.name == "LICENSE":
+        if path.suffix in TEXTS or path.name in FILES:
             yield from private_in(path, str(path.relative_to(folder)))
 
 

@@ -70,6 +70,11 @@ def test_the_project_itself(database: Path, tmp_path: Path, capsys: Capture) -> 
             "TOKEN = 'hf" + "_abcdefghijklmnopqrstuvwxyzABCDEFGH'",
             "runner/y.py holds what looks like a secret",
         ),
+        (
+            "Dockerfile",
+            "ENV TOKEN=hf" + "_abcdefghijklmnopqrstuvwxyzABCDEFGH",
+            "Dockerfile holds what looks like a secret",
+        ),
         ("docs/d.md", "-----BEGIN RSA PRIVATE" + " KEY-----", "docs/d.md holds what looks like a secret"),
         ("db/z.py", "path = '/Us" + "ers/ada/results.db'", "db/z.py holds the path"),
     ],
