@@ -106,3 +106,37 @@ def test_cards_show_what_the_database_holds_as_text(visit: Visit, card: str) -> 
     assert expected in shown
     assert driver.execute_script("return window.hacked === undefined")
     assert errors(driver) == []
+
+
+def test_a_line_that_is_pointed_at_stays_and_the_others_fade(visit: Visit) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    driver = visit(f"/curves?{FACTS}")
+    ready(driver, "/curves")
+    wait(driver, lambda: not find(driver, "#first-view"), "the page's own components")
+    lit = "#curves .scatterlayer .trace.board-lit"
+
+    def pointed() -> bool:
+        for offset in (0, 1):  # the first move puts the listener on the figure
+            mark = find(driver, "#curves .scatterlayer .trace .points path")[0]
+            ActionChains(driver).move_to_element_with_offset(mark, offset, 0).perform()
+        return bool(find(driver, "#curves .board-dimmed") and find(driver, lit))
+
+    wait(driver, pointed, "the highlighted line")
+    faded = "return [...document.querySelectorAll('#curves .scatterlayer .trace')].filter((e) => "
+    faded += "parseFloat(getComputedStyle(e).opacity) < 0.5).length"
+    wait(driver, lambda: driver.execute_script(faded) > 5, "the faded lines")
+    assert len(find(driver, lit)) <= 2  # the line and its band
+    assert errors(driver) == []
+
+
+def test_a_header_explains_itself_in_the_words_of_the_glossary(visit: Visit) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    driver = visit(f"/?{FACTS}")
+    ready(driver, "/")
+    wait(driver, lambda: not find(driver, "#first-view"), "the page's own components")
+    heads = "//*[@id='leaderboard']//th[contains(., 's/answer')]"
+    head = next(e for e in driver.find_elements("xpath", heads) if e.is_displayed())
+    ActionChains(driver).move_to_element(head).perform()
+    wait(driver, lambda: str(head.get_attribute("title")).startswith("Seconds per answer"), "the words")

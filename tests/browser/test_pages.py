@@ -112,7 +112,8 @@ def test_page_shows_without_errors(visit: Visit, shots: Path, page: str, width: 
     # Nothing sticks out: only tables, and on a phone the links and the filters, scroll sideways, inside themselves.
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
     wide = "return [...document.querySelectorAll('button, nav a, input')].filter((e) => e.offsetParent && "
-    wide += "!e.closest('.board-table, .board-filters, #board-head nav') && e.getBoundingClientRect().right > arguments[0]).map((e) => e.innerText)"
+    wide += "!e.closest('.board-table, .board-filters, #board-head nav') && "
+    wide += "e.getBoundingClientRect().right > arguments[0]).map((e) => e.innerText)"
     assert driver.execute_script(wide, width) == []
     assert set(PAGES) <= set(texts(driver, "#board-head nav a"))
     assert texts(driver, "#board-head .name") == ["Palimpsest"]
