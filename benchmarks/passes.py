@@ -1,0 +1,121 @@
+"""What do the shortcuts of editing save?
+
+    python -m benchmarks.passes [--model atlas] [--edits 16] [--repeats 15]
+
+One step (forward and backward pass) of a value search (ROME's layer), of GRACE and of FT-L: the whole model each time,
+what no change reaches handed out, and the blocks from there up called alone, as the methods do it. Then the values of
+edits that are each the first of a sequence: one after the other, and in one batch. Processor time of one thread, the
+ways of doing it by turns; median. "differs" is the largest relative difference from the first way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runner.datasets import base as datasets
+from runner.methods import registry
+from runner.methods.hooks import by_row, hidden, hooked, with_hidden
+from runner.methods.in_network import pairs_of
+from runner.methods.subject import Row, locate, tokenise
+from runner.methods.tail import Tail, before_mlp_out, before_mlp_weight
+from runner.models.lm import LanguageModel
+from runner.protocol import Protocol, get_protocol
+from runner.types import Edit
+
+WAYS = ("whole model", "handed out", "blocks alone")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="atlas")
+    parser.add_argument("--edits", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=15)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    lm, protocol = LanguageModel.load(args.model), get_protocol("wild")
+    edits = [case.edits[0] for case in datasets.load("atlas").cases[: args.edits]]
+    print(f"{'one step, ms':14}" + "".join(f"{way:>14}" for way in WAYS) + f"{'differs':>10}")
+    for name in ("ROME", "GRACE", "FT-L"):
+        times, differs = by_turns(steps(lm, protocol, name, edits[0]), args.repeats)
+        print(f"{name:14}" + "".join(f"{value * 1e3:14.1f}" for value in times) + f"{differs:10.0e}")
+    print(f"\n{'per edit, ms':14}{'alone':>14}{f'{len(edits)} together':>14}{'differs':>10}")
+    for name in ("ROME", "MEMIT", "GRACE"):
+        method = registry.get(name)(lm, protocol)
+        method.prepare()
+        alone, apart = clocked(lambda method=method: [method.foresee([edit])[edit] for edit in edits])  # type: ignore[misc]
+        together, found = clocked(lambda method=method: list(method.foresee(edits).values()))  # type: ignore[misc]
+        pairs = [(vector(a), vector(b)) for a, b in zip(apart, found, strict=True)]
+        differs = max(float((a - b).norm() / a.norm()) for a, b in pairs)
+        shown = f"{alone / len(edits) * 1e3:14.0f}{together / len(edits) * 1e3:14.0f}"
+        print(f"{name:14}{shown}{differs:10.0e}")
+
+
+def steps(lm: LanguageModel, protocol: Protocol, name: str, edit: Edit) -> list[Callable[[], Tensor]]:
+    """One step in each of the ways; each returns the gradient."""
+    method: Any = registry.get(name)(lm, protocol)
+    method.prepare()
+    layer = method.layer
+    ids, start = pairs_of(lm, method.protocol, edit)[0]
+    if name == "FT-L":
+        rows, constant = [Row(ids[:start], 0, ids[start : start + 1])], before_mlp_weight(lm, layer)
+        weight = lm.model.get_parameter(lm.structure.mlp_weight(layer))
+    else:
+        constant = before_mlp_out(lm, layer)
+        rows = [Row(ids[:-1], start - 1, ids[start:])]
+        if name == "ROME":
+            rows = [tokenise(lm, locate(edit, method.protocol).inside(template)) for template in method.templates()]
+        weight = torch.zeros(lm.structure.hidden_size, device=lm.device)
+    tails = [Tail(lm, rows, [], plain=True), Tail(lm, rows, constant, plain=True), Tail(lm, rows, constant)]
+
+    def step(tail: Tail) -> Tensor:
+        def add(module: Any, args: Any, output: Any) -> Any:
+            before, at, after = by_row(hidden(output), len(rows)).tensor_split((tail.at, tail.at + 1), 1)
+            return with_hidden(output, torch.cat([before, at + weight, after], 1))
+
+        weight.requires_grad_(True)
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            if name != "FT-L":
+                stack.enter_context(hooked(lm.structure.mlp_out(layer).module, add))
+            loss = torch.nn.functional.cross_entropy(tail.logits().float(), tail.targets)
+            (gradient,) = torch.autograd.grad(loss, [weight])
+        weight.requires_grad_(False)
+        return gradient
+
+    return [lambda tail=tail: step(tail) for tail in tails]  # type: ignore[misc]
+
+
+def by_turns(ways: Sequence[Callable[[], Tensor]], repeats: int) -> tuple[list[float], float]:
+    """The median seconds of each way, and the largest relative difference of their results from the first one's."""
+    results = [[way(), way()][-1] for way in ways]  # the first pass is not like the others
+    times: list[list[float]] = [[] for _ in ways]
+    for _ in range(repeats):
+        for own, way in zip(times, ways, strict=True):
+            own.append(clocked(way)[0])
+    differs = max(float((result - results[0]).norm() / results[0].norm()) for result in results)
+    return [statistics.median(own) for own in times], differs
+
+
+def clocked(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Processor seconds, and what came of it."""
+    start = time.process_time()
+    result = work()
+    return time.process_time() - start, result
+
+
+def vector(found: Any) -> Tensor:
+    """What a method foresees for an edit: a value of the locate-then-edit family, or an entry of GRACE."""
+    chosen: Tensor = found[2] if isinstance(found, tuple) else found.delta
+    return chosen
+
+
+if __name__ == "__main__":
+    main()
