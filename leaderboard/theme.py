@@ -75,7 +75,8 @@ main.fillable { padding-top: 28px !important; }
 .board-plot text { fill: var(--board-quiet) !important; }
 .board-plot .modebar-container { display: none; }
 .board-plot .trace { transition: opacity .12s; }
-.board-dimmed .scatterlayer .trace:not(.board-lit), .board-dimmed .annotation:not(.board-lit) { opacity: .16 !important; }
+.board-dimmed .scatterlayer .trace:not(.board-lit), .board-dimmed .annotation:not(.board-lit) {
+  opacity: .16 !important; }
 .board-filters button { font-size: .95rem; font-weight: 550; }
 .gradio-container .html-container { padding: 0 2px !important; }
 .gradio-container :is(input[type="radio"], input[type="checkbox"]):not(:checked) {
