@@ -145,7 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in jobs:
             label = f"{name}: edit, ask, score at {', '.join(map(str, args.counts))} edits"
             _try(found, "jobs", label, partial(session.row, "job", label, "job", name=name, counts=args.counts))
-        found["memory"] = {side: value["memory"] for side, value in session.each("memory").items()}
+        found["memory"] = {side: start["memory"] for side, start in found["start"].items() if side in SIDES}
+        with contextlib.suppress(Failed):  # of a side that has ended what it took at the start is shown
+            found["memory"] |= {side: value["memory"] for side, value in session.each("memory").items()}
     print(json.dumps(found, indent=1, default=dataclasses.asdict) if args.json else text(found))
     return int(bool(found["failed"]))
 
