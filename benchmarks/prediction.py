@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -95,7 +96,7 @@ def compare(
 
     from runner.conformance.kit import sample_hparams
     from runner.costs.shape import shape_of
-    from runner.methods import registry
+    from runner.methods import moments, registry
     from runner.protocol import get_protocol
 
     cls, protocol, shape = registry.get(name), get_protocol("wild", budget), shape_of(str(folder))
@@ -119,6 +120,9 @@ def compare(
     load = replace(load, **{k: getattr(load, k) * scale for k in ("prompt", "target", "tail", "statement", "asked")})
     need = need_of(cls, hparams, shape, lm.dtype.itemsize, replace(load, edits=2))
     predicted = of_need(need, shape, lm.dtype.itemsize, load, KNOWN["h200"])
+    # Second moments measured before, for another method, would be found and not measured.
+    os.environ["PALIMPSEST_CACHE"] = tempfile.mkdtemp(dir=folder)
+    moments._known.pop(lm, None)
     method = cls(lm, protocol, hparams)
     prompts = [probe.prompt for c in cases for probe in c.probes]
     preparing = watch(method.prepare)

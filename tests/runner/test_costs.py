@@ -45,8 +45,11 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return random_llama(128, 4, 512, 2000, folder), folder
 
 
-@pytest.mark.parametrize("method", ["FT-M", "ROME", "GRACE"])
-def test_memory_is_near_what_the_allocator_was_asked_for(method: str, llama: Any) -> None:
+@pytest.mark.parametrize("method", ["FT-M", "ROME"])
+def test_memory_is_near_what_the_allocator_was_asked_for(
+    method: str, llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PALIMPSEST_CACHE", "")  # put back when the test ends; the comparison sets its own
     found = compare(*llama[:1], method, llama[1], n_cases=1, budget=4)
     predicted, measured = found["peak"]
     assert 1 / PEAK < predicted / measured < PEAK, found
