@@ -138,7 +138,8 @@ def _sentence(own: pd.DataFrame, spent: pd.DataFrame, most: int, longest: int, r
 
 def _compared(found: numbers.Estimate, what: str, length: int) -> str:
     """How many times as long, and whether that is more, less or no difference for sure."""
-    where = f"({length:,} in a row)"
+    alone = "" if np.isfinite(found.low) else ", one sequence, so no interval"
+    where = f"({length:,} in a row{alone})"
     if np.isfinite(found.low) and found.low <= 1 <= found.high:
         return f"about as long as {what}, {plain(found)} times {where}"
     return f"{plain(found)} times as long as {what} {where}"
