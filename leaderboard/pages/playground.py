@@ -18,10 +18,10 @@ from leaderboard.playground.lab import Lab
 from leaderboard.playground.watching import make_watch
 from runner.errors import UserError
 
-_COLUMNS = ["subject", "question", "new answer", "old answer", "as a sentence (optional)"]
+_COLUMNS = ["subject", "question", "new answer", "old answer", "as a sentence"]
 _FIELDS = ("subject", "prompt", "target", "old", "statement")
 _WIDTHS: list[str | int] = [380, 280, 280, 280]  # kept on a phone, where the table scrolls
-_EDIT_WIDTHS: list[str | int] = [120, 220, 140, 140, 220]
+_EDIT_WIDTHS: list[str | int] = [104, 196, 126, 126, 238]
 _PARAMETERS = ("model", "left", "right")
 
 
@@ -82,9 +82,9 @@ def _asking(lab: Lab, model: Any, left: Any, right: Any, thinking: Any) -> None:
     with gr.Row():
         with gr.Column(scale=4):
             edits = gr.Dataframe(
-                rows, headers=_COLUMNS, datatype="str", interactive=True, label="Edits (type your own, one a row)",
-                column_count=5, column_widths=_EDIT_WIDTHS, elem_classes="board-table", elem_id="edits",
-                wrap=True, max_height=300,
+                rows, headers=_COLUMNS, datatype="str", interactive=True,
+                label="Edits, one a row (the sentence may be left out)", column_count=5, column_widths=_EDIT_WIDTHS,
+                elem_classes="board-table", elem_id="edits", wrap=True, max_height=300,
             )  # fmt: skip
             with gr.Row():
                 takes = [(n, gr.Button(f"Take {n} from the atlas", size="sm", min_width=120)) for n in (1, 10, 100)]
@@ -98,6 +98,7 @@ def _asking(lab: Lab, model: Any, left: Any, right: Any, thinking: Any) -> None:
         stop = gr.Button("Stop", scale=1, min_width=80, elem_id="stop")
     status = common.line("Status")
     table = gr.Dataframe(
+        headers=["question", "unedited model", "left", "right"],
         label="Answers", show_label=False, interactive=False, datatype="str", wrap=True, column_widths=_WIDTHS,
         elem_classes="board-table", elem_id="sides", buttons=[],
     )  # fmt: skip
