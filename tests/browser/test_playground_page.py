@@ -96,3 +96,14 @@ def test_the_example_of_the_docs_runs(site: str) -> None:
     assert unedited == "unedited: Ugo Monpe"
     assert left == "FT-M: Xenia Surtir" and right == "SCR: Xenia Surtir"
     assert retrieved == "['The inventor of Rurgion is Xenia Surtir.']"
+
+
+def test_the_live_call_tells_what_is_known_so_far(site: str) -> None:
+    from gradio_client import Client
+
+    edit = {"subject": "Rurgion", "prompt": "Who is the inventor of Rurgion?", "target": "Xenia Surtir"}
+    asked = ("atlas", "none", "ICE", [edit], [edit["prompt"]])
+    replies = list(Client(site, verbose=False).submit(*asked, api_name="/edit_and_ask_live"))
+    assert len(replies) > 1
+    assert [reply["done"] for reply in replies] == [False] * (len(replies) - 1) + [True]
+    assert replies[-1]["right"]["answers"][0]["text"] == "Xenia Surtir"
