@@ -153,14 +153,14 @@ class Handler(BaseHTTPRequestHandler):
             back = f"{query['redirect_uri'][0]}&{urlencode({'code': 'code', 'state': query['state'][0]})}"
             return self._send(302, b"", {"Location": back, "Content-Length": "0"})
         if path == "/oauth/jwks":
-            return self._json({"keys": [_key().as_dict(private=False, kid="k", use="sig")]})
+            return self._json({"keys": [signing_key().as_dict(private=False, kid="k", use="sig")]})
         now = int(time.time())
         claims = {
             "iss": here, "sub": "1", "aud": "client", "iat": now, "exp": now + 900, "name": "Ada Example",
             "preferred_username": USER, "profile": f"{here}/{USER}", "picture": "",
             "nonce": hub.nonces[form["code"][0]],
         }  # fmt: skip
-        token = jwt.encode({"alg": "RS256", "kid": "k"}, claims, _key())
+        token = jwt.encode({"alg": "RS256", "kid": "k"}, claims, signing_key())
         return self._json(
             {
                 "access_token": TOKEN, "token_type": "bearer", "expires_in": 900, "id_token": token,
@@ -189,7 +189,8 @@ def _load(text: bytes) -> Any:
 _keys: list[Any] = []
 
 
-def _key() -> Any:
+def signing_key() -> Any:
+    """The key of the sign-in provider."""
     from joserfc.jwk import RSAKey
 
     if not _keys:
