@@ -3,10 +3,11 @@
     python -m benchmarks.speed CHECKOUT [--methods ROME,MEMIT] [--edits 10] [--rounds 3] [--questions 100]
         [--job FT-M,ROME --counts 1,10,100] [--json]
 
-CHECKOUT is a clone of github.com/zjunlp/EasyEdit. Each side has a process of its own with one thread, the same copy of
-the model in float32 on the CPU, the same edits, hyperparameters, contexts, second moments, prompts and budget of
-tokens. A round runs ours, then theirs; printed are the median and the range of the rounds, and the ratio round by
-round. Processor seconds of a process don't count what other processes do meanwhile; seconds on the wall do.
+CHECKOUT is a clone of github.com/zjunlp/EasyEdit. Each side has a process of its own (a new one for each method) with
+one thread, the same copy of the model in float32 on the CPU, the same edits, hyperparameters, contexts, second moments,
+prompts and budget of tokens. A round runs ours, then theirs; printed are the median and the range of the rounds, and
+the ratio round by round. Processor seconds of a process don't count what other processes do meanwhile; seconds on the
+wall do.
 
 Editing: seconds of `edit` here and of the entry point `apply_…_to_model` there, of one edit at a time, mean over all
 but the first. After the first and after the last edit what the edits left is compared: |ours - theirs| / |theirs| of
@@ -132,13 +133,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given(name, args.set)
     n_cases = max(args.edits, max(args.counts) if jobs else 0, -(-args.questions // 10))
     found: dict[str, Any] = {"edits": [], "asking": [], "jobs": [], "failed": []}
+    start = (args.checkout.resolve(), args.model, args.dataset, n_cases)
+    for name in methods:
+        with contextlib.ExitStack() as own:  # what an editor leaves in a process reaches no other
+            session = Session([own.enter_context(Side(side, *start)) for side in SIDES], args.rounds)
+            _try(found, "edits", name, partial(session.edits, name, args.edits, given(name, args.set)))
     with contextlib.ExitStack() as stack:
-        start = (args.checkout.resolve(), args.model, args.dataset, n_cases)
         session = Session([stack.enter_context(Side(side, *start)) for side in SIDES], args.rounds)
         found["start"] = session.each("ready")
         found["start"]["import easyeditor"] = session.sides[1].do("start up")
-        for name in methods:
-            _try(found, "edits", name, partial(session.edits, name, args.edits, given(name, args.set)))
         if args.questions:
             for what, label in (("ask", "answers, free-running"), ("force", "targets, teacher forcing")):
                 _try(found, "asking", label, partial(session.row, what, label, "answers", n=args.questions))
