@@ -24,7 +24,7 @@ def choose_database(asked: str | None) -> tuple[str, str]:
     """The database to open and what to call it: the one asked for, else the user's own in this folder, else the
     published one. Raises NoDatabase."""
     if asked:
-        return asked, asked
+        return asked, _public_name(asked)
     if OWN.exists():
         return str(OWN), f"{OWN} in this folder"
     from db.published import published
@@ -36,6 +36,16 @@ def choose_database(asked: str | None) -> tuple[str, str]:
         f"no results to show: there is no {OWN} in this folder and no published one; `python -m runner run` writes "
         "one, or name another with --db."
     )
+
+
+def _public_name(asked: str) -> str:
+    """What every visitor may read: a file's name without its folder, of a server the database's name alone."""
+    if "://" not in asked:
+        return Path(asked).name
+    from sqlalchemy.engine import make_url
+
+    url = make_url(asked)
+    return Path(url.database or "").name or url.get_backend_name()
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

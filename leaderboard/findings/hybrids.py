@@ -122,7 +122,7 @@ def _sentence(wide: pd.DataFrame, length: int) -> str:
 def _listed(rows: list[dict[str, Any]], against: str) -> str:
     if not rows:
         return ""
-    return f" ({names([f'''{row['label']} by {points(_of(row, f'minus_{against}'))}''' for row in rows])})"
+    return f" ({names([f'''{row['label']} {points(_of(row, f'minus_{against}'))}''' for row in rows])})"
 
 
 def _by_seed(frames: Frames, cells: pd.DataFrame) -> dict[int, float]:

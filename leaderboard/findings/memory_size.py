@@ -118,7 +118,7 @@ def _sentence(main: str, line: pd.DataFrame, cases: dict[str, pd.DataFrame]) -> 
     worse = [size for size, found in changes.items() if found.high < 0]
     span = f"From {first['size']:,} to {last['size']:,} statements in memory the average of {main}"
     if worse:
-        verb = f"falls by {points(change)}" if change.high < 0 else f"dips, but ends at {points(change)}"
+        verb = f"falls ({points(change)})" if change.high < 0 else f"dips, but ends at {points(change)}"
         told = f"{verb}; the first size that is worse for sure is {worse[0]:,}"
     elif change.low > 0:
         told = f"rises by {points(change)}"

@@ -109,7 +109,7 @@ def _with_distance(per_case: pd.DataFrame, label: str, far: str) -> str:
         return f"{label} answers {share(numbers.mean(wide[far].to_numpy(dtype=float)))}"
     gap = numbers.difference(wide[far], wide[near])
     if np.isfinite(gap.high) and gap.high < 0:
-        return f"{label} falls with distance, by {points(gap)} from an alias to {far}"
+        return f"{label} falls with distance: {points(gap)} from an alias to {far}"
     return f"{label} does not fall with distance for sure ({points(gap)} from an alias to {far})"
 
 

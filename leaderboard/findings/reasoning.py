@@ -121,7 +121,7 @@ def _sentence(rows: pd.DataFrame, length: int) -> str:
 
 
 def _counted(rows: list[dict[str, Any]], total: int) -> str:
-    listed = names([f"{r['label']} by {points(_of(r, 'gain'))}" for r in rows])
+    listed = names([f"{r['label']} {points(_of(r, 'gain'))}" for r in rows])
     return f"{len(rows)} of {total} methods{f' ({listed})' if rows else ''}"
 
 

@@ -49,6 +49,12 @@ def test_without_any_database_it_says_what_to_do(tmp_path: Path, monkeypatch: py
     assert main.choose_database("x.db") == ("x.db", "x.db")
 
 
+def test_a_visitor_reads_neither_folder_nor_password_of_the_database() -> None:
+    assert main.choose_database("/home/anna/runs/x.db")[1] == "x.db"
+    assert main.choose_database("sqlite:////home/anna/runs/x.db")[1] == "x.db"
+    assert main.choose_database("postgresql+psycopg://anna:secret@db.example/edits")[1] == "edits"
+
+
 def test_a_missing_database_is_one_sentence(tmp_path: Path) -> None:
     assert_one_sentence(app(tmp_path, "--db", "nowhere.db"), "nowhere.db")
     assert_one_sentence(app(tmp_path, env={"PALIMPSEST_DB": "gone.db"}), "gone.db")

@@ -168,7 +168,7 @@ def test_what_follows_from_an_edit_by_distance(frames: Invented) -> None:
     found = portability.find(frames)
     assert "SCR answers most of the farthest questions (reasoning, 3 hops) right, 50.0 %" in found.answer
     assert "the best method that changes weights, ROME, answers 10.0 %" in found.answer
-    assert "SCR falls with distance, by −50.0 points" in found.answer and drawn(found)
+    assert "SCR falls with distance: −50.0 points" in found.answer and drawn(found)
     assert found.seeds == {0: 0.5}
 
 
@@ -220,7 +220,7 @@ def filled(frames: Invented, averages: dict[int, float]) -> Finding:
 
 def test_a_memory_that_is_too_full_is_said_to_be(frames: Invented) -> None:
     found = filled(frames, {0: 0.95, 100: 0.9, 1000: 0.4})
-    assert "From 50 to 1,050 statements in memory the average of SCR (minilm) falls by −55.0 points" in found.answer
+    assert "From 50 to 1,050 statements in memory the average of SCR (minilm) falls (−55.0 points" in found.answer
     assert "the first size that is worse for sure is 1,050" in found.answer and drawn(found)
     assert "recall of the right statement goes from 100 %" in found.answer and "to 50.0 %" in found.answer
     assert found.seeds == pytest.approx({0: -0.55})
@@ -236,8 +236,8 @@ def test_a_memory_that_does_no_harm_is_said_to(frames: Invented) -> None:
 @pytest.mark.parametrize(
     "hybrid,said",
     [
-        (0.9, "1 of 1 hybrids beats SCR alone (ROME+SCR by +40.0 points"),
-        (0.1, "0 of 1 hybrids beat SCR alone, 1 is worse (ROME+SCR by −40.0 points"),
+        (0.9, "1 of 1 hybrids beats SCR alone (ROME+SCR +40.0 points"),
+        (0.1, "0 of 1 hybrids beat SCR alone, 1 is worse (ROME+SCR −40.0 points"),
     ],
 )
 def test_hybrids_are_set_against_both_of_their_parts(frames: Invented, hybrid: float, said: str) -> None:
@@ -288,8 +288,8 @@ def thought(frames: Invented, rome: float, thinking: float) -> Finding:
 def test_reflection_is_counted_and_thinking_is_paired_with_not_thinking(frames: Invented) -> None:
     found = thought(frames, rome=0.4, thinking=0.1)
     assert "most often under ROME, 40.0 %" in found.answer and "least under SCR, 0.0 %" in found.answer
-    assert "raises the average of 1 of 2 methods (SCR by +40.0 points" in found.answer
-    assert "lowers that of 1 of 2 methods (ROME by −40.0 points" in found.answer and drawn(found)
+    assert "raises the average of 1 of 2 methods (SCR +40.0 points" in found.answer
+    assert "lowers that of 1 of 2 methods (ROME −40.0 points" in found.answer and drawn(found)
     assert found.seeds == pytest.approx({0: 0.2})
     assert "No trace of 2 methods leaves the new fact" in thought(Invented(), rome=0.0, thinking=0.5).answer
 
