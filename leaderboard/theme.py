@@ -30,7 +30,7 @@ def theme() -> gr.themes.ThemeClass:
 HEAD_CSS = """
 .board-skip { position: absolute; left: -999px; top: 0; z-index: 600; padding: 8px 14px; border-radius: 6px; border: 0;
   background: var(--background-fill-primary, #fff); color: var(--board-link); font: inherit; cursor: pointer; }
-.board-skip:focus { left: 0; }
+.board-skip:focus { left: 0; transition: none; }
 #board-head .name { font-size: 2.1rem; font-weight: 750; letter-spacing: -0.02em; margin: 0; line-height: 1.15; }
 #board-head .claim { margin: 10px 0 18px; max-width: 60em; font-size: 1.08rem; line-height: 1.5;
   color: var(--board-quiet); }

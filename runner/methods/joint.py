@@ -19,6 +19,7 @@ from torch import nn
 
 from runner.methods.base import Hparams, WeightMethod
 from runner.methods.supervised import Training, repeated_loss, target_loss
+from runner.models import sharding
 from runner.models.lm import Pair
 from runner.types import Edit
 
@@ -85,8 +86,10 @@ class JointTraining(WeightMethod, ABC):
     def _train(self, parameters: Sequence[nn.Parameter], rows: list[Pair]) -> None:
         h, rng = self.hparams, random.Random(self.seed)
         with Training(parameters, h.lr, h.weight_decay, self.decoupled_decay) as training:
-            # Rows that fit into one batch are the same every time, whatever their order.
-            constant = self.constant() if len(rows) <= h.batch_size else None
+            # Rows that fit into one batch are the same every time, whatever their order. What is kept of their first
+            # pass can only be continued on one device.
+            again = len(rows) <= h.batch_size and len(sharding.places(self.lm.model)) <= 1
+            constant = self.constant() if again else None
             whole = None if constant is None else repeated_loss(self.lm, rows, constant)
             for _ in range(h.epochs):
                 rng.shuffle(rows)

@@ -54,7 +54,7 @@ def test_the_skip_link_leads_to_the_table(visit: Visit) -> None:
     wait(driver, lambda: not find(driver, "#first-view"), "the page's own components")
     press(driver, Keys.TAB)
     skip = driver.switch_to.active_element
-    assert skip.text == "Skip to the results"
+    wait(driver, lambda: skip.text == "Skip to the results", "the link in sight")
     assert skip.rect["x"] >= 0  # in sight while it has the focus
     press(driver, Keys.ENTER)
     inside = "return Boolean(document.activeElement.closest('#leaderboard'))"
