@@ -208,5 +208,6 @@ def averages(frames: Frames, cells: pd.DataFrame, mode: str = "free") -> dict[st
 
 
 def shares(frame: pd.DataFrame) -> pd.Series:
-    """What each case adds to the average of a frame's scores, whose mean is that average."""
+    """What each case that was asked anything adds to the average of a frame's scores, whose mean is that average."""
+    frame = frame.dropna(how="all")  # of a long sequence only some cases are asked
     return pd.Series(contributions(frame.to_numpy(dtype=float).T), index=frame.index)
