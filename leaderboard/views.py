@@ -64,17 +64,23 @@ def setup_choices(cells: pd.DataFrame, model: str, dataset: str) -> list[tuple[s
     order = done.agg(done=("done", "sum"), cases=("n_cases", "first"), run=("run_id", "max"))
     order = order.sort_values(["done", "cases", "run"], ascending=False)
     first = chosen.groupby("setup").first().loc[order.index]
-    parts = {
-        "protocol": first["protocol"] + " " + first["protocol_hash"].str[:6],
-        "n_cases": first["n_cases"].map(lambda n: f"{n} cases"),
-        "seed": first["seed"].map(lambda s: f"seed {s}"),
-        "dtype": first["dtype"],
-        "device": _device_type(first["device"]),
-        "model_hash": "weights " + first["model_hash"].str[:6],
-        "dataset_hash": "data " + first["dataset_hash"].str[:6],
-    }
-    shown = [text for text in parts.values() if text.nunique() > 1] or [parts["n_cases"]]
-    return [(" · ".join(str(text[setup]) for text in shown), str(setup)) for setup in first.index]
+    parts = [
+        first["n_cases"].map(lambda n: f"{n} cases"),
+        first["seed"].map(lambda s: f"seed {s}"),
+        first["protocol"],
+        first["dtype"],
+        _device_type(first["device"]),
+        first["protocol_hash"].map(lambda h: f"protocol {h[:6]}"),
+        first["model_hash"].map(lambda h: f"weights {h[:6]}"),
+        first["dataset_hash"].map(lambda h: f"data {h[:6]}"),
+    ]
+    shown: list[pd.Series] = []
+    apart = 1
+    for part in parts:  # only what tells setups apart that nothing before it does
+        found = len(set(zip(*shown, part, strict=True)))
+        if found > apart:
+            shown, apart = [*shown, part], found
+    return [(" · ".join(str(text[setup]) for text in shown or parts[:1]), str(setup)) for setup in first.index]
 
 
 def edit_choices(cells: pd.DataFrame, setup: str) -> list[int]:
