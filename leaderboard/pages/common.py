@@ -70,7 +70,7 @@ def common_controls(modes: list[tuple[str, str]]) -> dict[str, Any]:
     return {
         "model": gr.Dropdown([], label="Model", min_width=130, scale=1),
         "data": gr.Dropdown([], label="Data set", min_width=130, scale=1),
-        "setup": gr.Dropdown([], label="Setup", min_width=210, scale=2, visible=False),
+        "setup": gr.Dropdown([], label="Setup", min_width=240, scale=2, visible=False),
         "mode": gr.Radio(modes, label="Answers are", value=FREE, min_width=125 + 100 * len(modes), scale=3),
     }
 
