@@ -26,8 +26,9 @@ with Store.open(sys.argv[1]) as store:
     sys.stdin.readline()
 """
 
+# It rests between sequences, as a run does: SQLite's lock is not fair, and who never lets go of it keeps all others out.
 WRITE_FOREVER = """
-import sys
+import sys, time
 from db.owner import process_name
 from db.store import Store
 timing = {"edit_seconds": 0.1, "answer_seconds": 0.1, "n_edits": 1, "n_answers": 50, "n_tokens": 9,
@@ -39,6 +40,7 @@ for position in range(1_000_000):
         {"case_id": f"s{position}", "probe_index": probe, "mode": "free", "text": "word " * 40, "trace": None,
          "consulted": None, "tokens": 9, "forced": None} for probe in range(50)])
     print(position, flush=True)
+    time.sleep(0.005)
 """
 
 DIE_IN_A_TRANSACTION = """

@@ -50,8 +50,8 @@ def test_without_any_database_it_says_what_to_do(tmp_path: Path, monkeypatch: py
 
 
 def test_a_visitor_reads_neither_folder_nor_password_of_the_database() -> None:
-    assert main.choose_database("/home/anna/runs/x.db")[1] == "x.db"
-    assert main.choose_database("sqlite:////home/anna/runs/x.db")[1] == "x.db"
+    assert main.choose_database("/home/you/runs/x.db")[1] == "x.db"
+    assert main.choose_database("sqlite:////home/you/runs/x.db")[1] == "x.db"
     assert main.choose_database("postgresql+psycopg://anna:secret@db.example/edits")[1] == "edits"
 
 
