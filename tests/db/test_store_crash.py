@@ -26,7 +26,7 @@ with Store.open(sys.argv[1]) as store:
     sys.stdin.readline()
 """
 
-# It rests between sequences, as a run does: SQLite's lock is not fair, and who never lets go of it keeps all others out.
+# It rests between sequences, as a run does: SQLite's lock is not fair, and one who never lets go keeps all others out.
 WRITE_FOREVER = """
 import sys, time
 from db.owner import process_name
