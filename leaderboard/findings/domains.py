@@ -7,7 +7,17 @@ import pandas as pd
 
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
-from leaderboard.findings.finding import Finding, Question, bounds, names, scope_line, share, unanswered
+from leaderboard.findings.finding import (
+    Finding,
+    Question,
+    bounds,
+    listed_by_label,
+    names,
+    read,
+    scope_line,
+    share,
+    unanswered,
+)
 from leaderboard.findings.frames import (
     Frames,
     averages,
@@ -18,7 +28,6 @@ from leaderboard.findings.frames import (
     scr_of,
     shares,
 )
-from leaderboard.findings.numbers import Estimate
 from leaderboard.views import UNEDITED
 
 QUESTION = Question(
@@ -117,7 +126,7 @@ def _sentence(rows: pd.DataFrame, spread: pd.DataFrame, steps: pd.DataFrame, len
         own = rows[rows["label"] == scr].sort_values("value")
         worst, best = own.iloc[0], own.iloc[-1]
         said = (
-            f"from {share(_of(worst))} ({worst['series']}) to {share(_of(best))} ({best['series']}), "
+            f"from {share(read(worst))} ({worst['series']}) to {share(read(best))} ({best['series']}), "
             f"p {formatting.p_value(p[scr])}"
         )
         verb = "depends on the domain" if scr in depends else "does not depend on the domain beyond chance"
@@ -141,10 +150,6 @@ def _sentence(rows: pd.DataFrame, spread: pd.DataFrame, steps: pd.DataFrame, len
     return "; ".join(parts) + "."
 
 
-def _of(row: pd.Series) -> Estimate:
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"]), int(row["cases"]))
-
-
 def _by_seed(frames: Frames, scr: pd.DataFrame) -> dict[int, float]:
     found = {}
     for seed, own in scr.groupby("seed"):
@@ -157,8 +162,4 @@ def _by_seed(frames: Frames, scr: pd.DataFrame) -> dict[int, float]:
 
 
 def _alt(rows: pd.DataFrame, domains: list[str]) -> str:
-    said = []
-    for label, own in rows.groupby("label", sort=False):
-        values = own.set_index("series")["value"]
-        said.append(f"{label} {', '.join(f'{d} {formatting.percent(values[d])}' for d in domains if d in values)}")
-    return f"The average in percent by domain, one row per method: {'; '.join(said)}."
+    return f"The average in percent by domain, one row per method: {listed_by_label(rows, domains)}."

@@ -151,3 +151,18 @@ def scope_line(cells: pd.DataFrame) -> str:
 def bounds(name: str, estimate: Estimate) -> dict[str, Any]:
     """An estimate as three columns of a table."""
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def read(row: Mapping[str, Any] | pd.Series, name: str = "") -> Estimate:
+    """The estimate that a table's row holds: of a name as `bounds` writes it, else of value, low and high."""
+    value, low, high = (name, f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
+    return Estimate(float(row[value]), float(row[low]), float(row[high]), int(row["cases"]))
+
+
+def listed_by_label(rows: pd.DataFrame, series: Sequence[str]) -> str:
+    """A figure in words: for each label its series' values in percent."""
+    said = []
+    for label, own in rows.groupby("label", sort=False):
+        values = own.set_index("series")["value"]
+        said.append(f"{label} {', '.join(f'{s} {formatting.percent(values[s])}' for s in series if s in values)}")
+    return "; ".join(said)

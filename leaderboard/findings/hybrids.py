@@ -7,9 +7,18 @@ from typing import Any
 import pandas as pd
 
 from leaderboard.findings import numbers, plots
-from leaderboard.findings.finding import Finding, Question, bounds, names, plain, points, scope_line, unanswered
+from leaderboard.findings.finding import (
+    Finding,
+    Question,
+    bounds,
+    names,
+    plain,
+    points,
+    read,
+    scope_line,
+    unanswered,
+)
 from leaderboard.findings.frames import HYBRID, Frames, averages, comparison, first_seed, is_scr, keeps, shares
-from leaderboard.findings.numbers import Estimate
 from leaderboard.views import UNEDITED
 
 QUESTION = Question(
@@ -45,7 +54,7 @@ def find(frames: Frames) -> Finding:
         wide,
         plots.dots(rows, [AGAINST_SCR, AGAINST_EDITOR], "difference of the average in points", zero=True),
         alt="Differences of the average in points, one row per hybrid: "
-        + "; ".join(f"{r['label']} {r['series']} {points(_of(r))}" for r in rows.to_dict("records"))
+        + "; ".join(f"{r['label']} {r['series']} {points(read(r))}" for r in rows.to_dict("records"))
         + ".",
         scope=scope_line(here),
         headline=f"Mean difference between hybrids and SCR alone at {length:,} in a row",
@@ -85,14 +94,9 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
     for row in rows.to_dict("records"):
         against = "scr" if row["series"] == AGAINST_SCR else "editor"
         own = found.setdefault(row["label"], {"label": row["label"], "cases": row["cases"]})
-        own |= bounds(f"minus_{against}", _of(row))
+        own |= bounds(f"minus_{against}", read(row))
         own |= {f"times_{against}{end}": row[f"times{end}"] for end in ("", "_low", "_high")}
     return pd.DataFrame(found.values())
-
-
-def _of(row: dict[str, Any], name: str = "") -> Estimate:
-    value, low, high = (name, f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
-    return Estimate(float(row[value]), float(row[low]), float(row[high]), int(row["cases"]))
 
 
 def _sentence(wide: pd.DataFrame, length: int) -> str:
@@ -113,7 +117,7 @@ def _sentence(wide: pd.DataFrame, length: int) -> str:
     if "times_scr" in wide:
         slow = wide.dropna(subset=["times_scr"]).sort_values("times_scr").to_dict("records")
         if slow:
-            low, high = (plain(_of(slow[i], "times_scr")) for i in (0, -1))
+            low, high = (plain(read(slow[i], "times_scr")) for i in (0, -1))
             range_ = low if len(slow) == 1 else f"{low} to {high}"
             answer += f"; an answer takes {range_} times as long as SCR's"
     return f"At {length:,} in a row {answer}."
@@ -122,7 +126,7 @@ def _sentence(wide: pd.DataFrame, length: int) -> str:
 def _listed(rows: list[dict[str, Any]], against: str) -> str:
     if not rows:
         return ""
-    return f" ({names([f'''{row['label']} {points(_of(row, f'minus_{against}'))}''' for row in rows])})"
+    return f" ({names([f'''{row['label']} {points(read(row, f'minus_{against}'))}''' for row in rows])})"
 
 
 def _by_seed(frames: Frames, cells: pd.DataFrame) -> dict[int, float]:

@@ -9,7 +9,16 @@ import pandas as pd
 
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
-from leaderboard.findings.finding import Finding, Question, bounds, points, scope_line, share, unanswered
+from leaderboard.findings.finding import (
+    Finding,
+    Question,
+    bounds,
+    points,
+    read,
+    scope_line,
+    share,
+    unanswered,
+)
 from leaderboard.findings.frames import Frames, averages, comparison, first_seed, memory, shares
 from leaderboard.findings.numbers import Estimate
 
@@ -124,19 +133,15 @@ def _sentence(main: str, line: pd.DataFrame, cases: dict[str, pd.DataFrame]) -> 
         told = f"rises by {points(change)}"
     else:
         told = f"does not fall for sure ({points(change)})"
-    recall = f"recall of the right statement goes from {share(_of(first, 'recall'))} to {share(_of(last, 'recall'))}"
+    recall = f"recall of the right statement goes from {share(read(first, 'recall'))} to {share(read(last, 'recall'))}"
     wrong = (
-        f"confirmation errors from {share(_of(first, 'confirmation_errors'))} to "
-        f"{share(_of(last, 'confirmation_errors'))}"
+        f"confirmation errors from {share(read(first, 'confirmation_errors'))} to "
+        f"{share(read(last, 'confirmation_errors'))}"
     )
     seconds = (
         f"an answer from {formatting.seconds(first['answer_seconds'])} to {formatting.seconds(last['answer_seconds'])}"
     )
     return f"{span} {told}; {recall}, {wrong}, {seconds}."
-
-
-def _of(row: pd.Series, name: str) -> Estimate:
-    return Estimate(float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"]), int(row["cases"]))
 
 
 def _by_seed(frames: Frames, cells: pd.DataFrame) -> dict[int, float]:

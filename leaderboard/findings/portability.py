@@ -5,11 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from leaderboard import formatting
 from leaderboard.findings import numbers, plots
-from leaderboard.findings.finding import Finding, Question, bounds, points, scope_line, share, unanswered
+from leaderboard.findings.finding import (
+    Finding,
+    Question,
+    bounds,
+    listed_by_label,
+    points,
+    read,
+    scope_line,
+    share,
+    unanswered,
+)
 from leaderboard.findings.frames import WEIGHTS, Frames, comparison, first_seed, keeps, scr_of
-from leaderboard.findings.numbers import Estimate
 from leaderboard.views import UNEDITED
 
 QUESTION = Question(
@@ -88,12 +96,12 @@ def _farthest(rows: pd.DataFrame) -> str:
 def _sentence(rows: pd.DataFrame, per_case: pd.DataFrame, far: str) -> str:
     at = rows[rows["series"] == far].sort_values(["value", "label"], ascending=[False, True])
     best = at.iloc[0]
-    told = f"{best['label']} answers most of the farthest questions ({far}) right, {share(_of(best))}"
+    told = f"{best['label']} answers most of the farthest questions ({far}) right, {share(read(best))}"
     inside = at[at["label"].map(keeps) == WEIGHTS]
     parts = [told]
     if len(inside) and inside["label"].iloc[0] != best["label"]:
         parts.append(
-            f"the best method that changes weights, {inside['label'].iloc[0]}, answers {share(_of(inside.iloc[0]))}"
+            f"the best method that changes weights, {inside['label'].iloc[0]}, answers {share(read(inside.iloc[0]))}"
         )
     scr = scr_of(at)
     if len(scr):
@@ -113,10 +121,6 @@ def _with_distance(per_case: pd.DataFrame, label: str, far: str) -> str:
     return f"{label} does not fall with distance for sure ({points(gap)} from an alias to {far})"
 
 
-def _of(row: pd.Series) -> Estimate:
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"]), int(row["cases"]))
-
-
 def _by_seed(frames: Frames, edited: pd.DataFrame, far: str) -> dict[int, float]:
     scr = scr_of(edited[edited["n_edits"] == edited["n_edits"].min()])
     found = {}
@@ -129,8 +133,4 @@ def _by_seed(frames: Frames, edited: pd.DataFrame, far: str) -> dict[int, float]
 
 
 def _alt(rows: pd.DataFrame, series: list[str]) -> str:
-    said = []
-    for label, own in rows.groupby("label", sort=False):
-        values = own.set_index("series")["value"]
-        said.append(f"{label} {', '.join(f'{s} {formatting.percent(values[s])}' for s in series if s in values)}")
-    return f"Share of questions answered right in percent, one row per method: {'; '.join(said)}."
+    return f"Share of questions answered right in percent, one row per method: {listed_by_label(rows, series)}."

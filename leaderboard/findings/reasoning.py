@@ -8,7 +8,17 @@ import numpy as np
 import pandas as pd
 
 from leaderboard.findings import numbers, plots
-from leaderboard.findings.finding import Finding, Question, bounds, names, points, scope_line, share, unanswered
+from leaderboard.findings.finding import (
+    Finding,
+    Question,
+    bounds,
+    names,
+    points,
+    read,
+    scope_line,
+    share,
+    unanswered,
+)
 from leaderboard.findings.frames import Frames, averages, first_seed, is_scr, shares
 from leaderboard.findings.numbers import Estimate
 from leaderboard.state import FREE
@@ -48,7 +58,7 @@ def find(frames: Frames) -> Finding:
         plots.dots(shown.assign(series="reflection").sort_values("value"), ["reflection"], "Traces that leave the new "
                    "fact", by_label=True),
         alt="Share of traces that leave the new fact, one row per method: "
-        + "; ".join(f"{r['label']} {share(_of(r, 'reflection'))}" for r in rows.to_dict("records"))
+        + "; ".join(f"{r['label']} {share(read(r, 'reflection'))}" for r in rows.to_dict("records"))
         + ".",
         scope=scope_line(own),
         headline=f"Mean reflection over the methods at {length:,} in a row",
@@ -92,10 +102,6 @@ def _rows(frames: Frames, own: pd.DataFrame, plain: pd.DataFrame, reflecting: di
     return pd.DataFrame(rows)
 
 
-def _of(row: dict[str, Any], name: str) -> Estimate:
-    return Estimate(float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"]), int(row["cases"]))
-
-
 def _sentence(rows: pd.DataFrame, length: int) -> str:
     ordered = rows.sort_values([REFLECTION, "label"]).to_dict("records")
     most, least = ordered[-1], ordered[0]
@@ -103,12 +109,12 @@ def _sentence(rows: pd.DataFrame, length: int) -> str:
     if most[REFLECTION] == 0:
         said = [f"No trace of {len(rows)} methods leaves the new fact {where}"]
     else:
-        said = [f"Traces leave the new fact most often under {most['label']}, {share(_of(most, REFLECTION))} {where}"]
+        said = [f"Traces leave the new fact most often under {most['label']}, {share(read(most, REFLECTION))} {where}"]
         if len(ordered) > 1:
-            said.append(f"least under {least['label']}, {share(_of(least, REFLECTION))}")
+            said.append(f"least under {least['label']}, {share(read(least, REFLECTION))}")
         scr = next((row for row in ordered if is_scr(row["label"])), None)
         if scr is not None and scr["label"] not in (most["label"], least["label"]):
-            said.append(f"under SCR {share(_of(scr, REFLECTION))}")
+            said.append(f"under SCR {share(read(scr, REFLECTION))}")
     known = rows.dropna(subset=["gain_low"]).to_dict("records")
     if known:
         helped = [r for r in known if r["gain_low"] > 0]
@@ -121,7 +127,7 @@ def _sentence(rows: pd.DataFrame, length: int) -> str:
 
 
 def _counted(rows: list[dict[str, Any]], total: int) -> str:
-    listed = names([f"{r['label']} {points(_of(r, 'gain'))}" for r in rows])
+    listed = names([f"{r['label']} {points(read(r, 'gain'))}" for r in rows])
     return f"{len(rows)} of {total} methods{f' ({listed})' if rows else ''}"
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
-from leaderboard.findings.finding import Finding, Question, points, scope_line, share, unanswered
+from leaderboard.findings.finding import Finding, Question, points, read, scope_line, share, unanswered
 from leaderboard.findings.frames import Frames, averages, comparison, first_seed, once, scr_of, shares
 from leaderboard.findings.numbers import Estimate
 from leaderboard.views import UNEDITED
@@ -121,7 +121,7 @@ def _sentence(rows: pd.DataFrame, pairs: dict[int, Estimate], facts: str) -> str
         told = f"Up to {most:,} {facts} re-training does not overtake SCR for sure; {even}"
     else:
         told = f"Up to {most:,} {facts} re-training never overtakes SCR ({points(pairs[most])} at {most:,})"
-    scores = f"at {most:,} it scores {share(_of(trained.loc[most]))}, SCR {share(_of(scr.loc[most]))}"
+    scores = f"at {most:,} it scores {share(read(trained.loc[most]))}, SCR {share(read(scr.loc[most]))}"
     least = min(pairs)
     cost = (
         f"a fact takes it {formatting.seconds(trained.loc[least, 'edit_seconds'])} at {least:,} and "
@@ -137,11 +137,7 @@ def _breadth(rows: pd.DataFrame, most: int) -> str:
     if own.empty:
         return ""
     row = own.iloc[0]
-    return f"; LocFT-BF scores {share(_of(row))} for {formatting.seconds(row['edit_seconds'])} per fact"
-
-
-def _of(row: pd.Series) -> Estimate:
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"]), int(row["cases"]))
+    return f"; LocFT-BF scores {share(read(row))} for {formatting.seconds(row['edit_seconds'])} per fact"
 
 
 def _by_seed(frames: Frames, edited: pd.DataFrame, most: int) -> dict[int, float]:
