@@ -13,16 +13,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.board_database import DATASETS, EDITS, METHODS, MODELS, build  # noqa: E402
+from benchmarks.serving import served  # noqa: E402
 
 TABLES = ("leaderboard", "curves", "tradeoffs", "differences", "disagreements", "answers")
 # What is told: name, goal in milliseconds.
@@ -119,30 +115,6 @@ def timed(work: Any) -> float:
     began = time.perf_counter()
     work()
     return 1000 * (time.perf_counter() - began)
-
-
-@contextmanager
-def served(path: Path) -> Iterator[str]:
-    """The address of `python app.py` on the database."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, str(ROOT / "app.py"), "--db", str(path), "--port", str(port)]
-    server = subprocess.Popen(command, cwd=path.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            if server.poll() is not None:
-                sys.exit("the board did not start; try `python app.py --db ...`")
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
 
 
 def in_browser(path: Path, rounds: int) -> Iterator[tuple[str, str, list[float]]]:

@@ -11,14 +11,9 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import os
 import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.serving import served  # noqa: E402
+
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --hide-scrollbars "
     "--force-color-profile=srgb --disable-background-networking"
@@ -151,36 +150,6 @@ def _settled(driver: Any) -> None:
         if now != before:
             before, since = now, time.monotonic()
         time.sleep(0.1)
-
-
-@contextmanager
-def served(database: Path | None) -> Iterator[str]:
-    """The address of `python app.py` on the database, started in an empty folder."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port)]
-    if database:
-        command += ["--db", str(database.resolve())]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("GRADIO_", "PALIMPSEST_"))}
-    with tempfile.TemporaryDirectory() as folder:
-        server = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        address = f"http://127.0.0.1:{port}"
-        try:
-            for _ in range(600):
-                if server.poll() is not None:
-                    sys.exit("the board did not start; try `python app.py`")
-                try:
-                    urllib.request.urlopen(address, timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.2)
-            yield address
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
 
 
 @contextmanager
