@@ -140,3 +140,4 @@ def test_a_header_explains_itself_in_the_words_of_the_glossary(visit: Visit) -> 
     head = next(e for e in driver.find_elements("xpath", heads) if e.is_displayed())
     ActionChains(driver).move_to_element(head).perform()
     wait(driver, lambda: str(head.get_attribute("title")).startswith("Seconds per answer"), "the words")
+    assert errors(driver) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import threading
@@ -24,19 +23,6 @@ from runner.protocol import get_protocol
 
 QUESTION = "What is the capital of {}?"
 METHODS = ("none", "FT-M", "ICE", "SCR")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny model whose own settings make an edit by FT-M a few quick steps."""
-    lm = sample.taught()
-    path = tmp_path_factory.mktemp("tiny") / "model"
-    lm.model.save_pretrained(path)
-    lm.tokenizer.save_pretrained(path)
-    config = json.loads((path / "config.json").read_text())
-    config["editing"] = {"FT-M": {"steps": 4, "lr": 0.01}}
-    (path / "config.json").write_text(json.dumps(config))
-    return str(path)
 
 
 @pytest.fixture(scope="module")

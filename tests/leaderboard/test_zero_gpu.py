@@ -97,19 +97,6 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny model whose own settings make an edit by FT-M a few quick steps."""
-    lm = sample.taught()
-    path = tmp_path_factory.mktemp("tiny") / "model"
-    lm.model.save_pretrained(path)
-    lm.tokenizer.save_pretrained(path)
-    config = json.loads((path / "config.json").read_text())
-    config["editing"] = {"FT-M": {"steps": 4, "lr": 0.01}}
-    (path / "config.json").write_text(json.dumps(config))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
 def seen(folder: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a fresh program sees on a machine like a Space with ZeroGPU."""
     place = tmp_path_factory.mktemp("zero")
