@@ -42,12 +42,13 @@ def execute_cell(
         return method_class(lm, cell.settings.protocol, cell.method.hparams, cell.seed)
 
     edits_model = cell.method.name != BASE_METHOD
+    foresees = method_class.foresee is not Method.foresee
     to_do = [position for position in range(len(cell.sequences)) if position not in done]
     prepared = _warm_up_once(cell, lm, make_method, cases[cell.sequences[to_do[0]][0]], edits_model) if to_do else 0.0
     for position, case_ids in enumerate(cell.sequences):
         if position in done:
             continue
-        ahead, seconds = _foresee(cell, lm, make_method, cases, position)
+        ahead, seconds = _foresee(cell, lm, make_method, cases, position) if foresees else ({}, 0.0)
 
         def make_ahead(ahead: Mapping[Edit, Any] = ahead) -> Method:
             method = make_method()
@@ -98,19 +99,20 @@ def _foresee(
     """
     first = position - position % TOGETHER
     sequences = cell.sequences[first : first + TOGETHER]
+    if len(sequences) < 2:
+        return {}, 0.0
     key = (cell.key, first)
     if _ahead.get(lm, (None,))[0] != key:
         values: Mapping[Edit, Any] = {}
         start, method = now(lm), make_method()
-        if type(method).foresee is not Method.foresee and len(sequences) > 1:
-            edits = [edit for ids in sequences for edit in cases[ids[0]].edits[:1] if edit.has_prompt]
-            try:
-                method.prepare()
-                values = method.foresee(edits)
-            except (RuntimeError, ValueError, ArithmeticError):
-                pass  # worked out one by one, where what is wrong with one edit belongs to it alone
-            finally:
-                method.undo()
+        edits = [edit for ids in sequences for edit in cases[ids[0]].edits[:1] if edit.has_prompt]
+        try:
+            method.prepare()
+            values = method.foresee(edits)
+        except (RuntimeError, ValueError, ArithmeticError):
+            pass  # worked out one by one, where what is wrong with one edit belongs to it alone
+        finally:
+            method.undo()
         _ahead[lm] = (key, values, (now(lm) - start) / len(sequences))
     return _ahead[lm][1:]
 
