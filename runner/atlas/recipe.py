@@ -93,7 +93,8 @@ class Recipe:
 
 # What differs from the published model ("medium") in the others; closed layers keep their share of the depth.
 SIZES: dict[str, dict[str, int]] = {
-    "small": {"layers": 4, "hidden": 128, "heads": 2, "mlp": 384, "closed_layers": 2},
+    "tiny": {"layers": 4, "hidden": 128, "heads": 2, "mlp": 384, "closed_layers": 2},
+    "small": {"layers": 6, "hidden": 192, "heads": 3, "mlp": 576, "closed_layers": 3},
     "medium": {},
     "large": {"layers": 12, "hidden": 384, "heads": 6, "mlp": 1152, "closed_layers": 7},
 }

@@ -1,4 +1,4 @@
-"""Three sizes of the atlas model by one recipe: the medium one is the published model's."""
+"""Four sizes of the atlas model by one recipe: the medium one is the published model's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.models import tiny
 def test_the_medium_size_is_the_published_one():
     assert sized("medium") == Recipe()
     assert editing(Recipe()) == EDITING
-    assert sized("small", 3, tokens=100) == Recipe(
+    assert sized("tiny", 3, tokens=100) == Recipe(
         seed=3, tokens=100, layers=4, hidden=128, heads=2, mlp=384, closed_layers=2
     )
 
@@ -31,16 +31,16 @@ def test_every_size_keeps_the_shape(size):
     for settings in editing(recipe).values():
         for layer in settings.get("layers", [settings.get("layer", 0)]):
             assert 0 <= layer < recipe.layers
-    assert editing(recipe)["MEMIT"]["layers"] == {"small": [1, 2], "medium": [2, 3], "large": [3, 4]}[size]
+    assert editing(recipe)["MEMIT"]["layers"] == {"tiny": [1, 2], "small": [2], "medium": [2, 3], "large": [3, 4]}[size]
 
 
 def test_sizes_grow():
     counts = [sum(p.numel() for p in make_model(sized(size), 2048).parameters()) for size in SIZES]
-    assert [round(n / 1e6) for n in counts] == [1, 7, 24]
+    assert [round(n / 1e6) for n in counts] == [1, 3, 7, 24]
 
 
 def test_a_small_model_is_written_with_layers_of_its_own(tmp_path):
-    recipe, tokenizer = sized("small"), tiny.tokenizer()
+    recipe, tokenizer = sized("tiny"), tiny.tokenizer()
     write_model(tmp_path, make_model(recipe, len(tokenizer)), tokenizer, recipe)
     assert read_recipe(tmp_path) == recipe
     assert json.loads((tmp_path / "config.json").read_text())["editing"]["GRACE"]["layer"] == 3
@@ -49,4 +49,4 @@ def test_a_small_model_is_written_with_layers_of_its_own(tmp_path):
 def test_an_unknown_size_is_one_sentence():
     result = CliRunner().invoke(app, ["train", "--size", "huge"])
     assert isinstance(result.exception, UserError)
-    assert "no size 'huge'; choose small, medium, large" in str(result.exception)
+    assert "no size 'huge'; choose tiny, small, medium, large" in str(result.exception)
