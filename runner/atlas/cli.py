@@ -98,7 +98,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the checkpoint and, at the end, the model; default: one below out/.")
     ] = None,
-    size: Annotated[str, typer.Option(help="tiny, small, medium (the published one) or large.")] = "medium",
+    size: Annotated[str, typer.Option(help="tiny, small, medium (the published one), large or mamba.")] = "medium",
     tokens: Annotated[int | None, typer.Option(help="Training tokens; default: the recipe's.")] = None,
     layers: Annotated[int | None, typer.Option(help="Number of layers; default: the recipe's.")] = None,
     hidden: Annotated[int | None, typer.Option(help="Width; default: the recipe's.")] = None,

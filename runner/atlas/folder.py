@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.atlas.corpus import plain_texts
-from runner.atlas.recipe import Recipe
+from runner.atlas.recipe import SIZES, Recipe
 from runner.atlas.world import World
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from runner.atlas.evaluate import Mark
 
@@ -55,7 +55,7 @@ def editing(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
-def write_model(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> None:
+def write_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> None:
     """Save everything but the card; weights in half precision, the tied embedding once."""
     from transformers import GenerationConfig
 
@@ -92,14 +92,25 @@ def write_card(folder: Path, recipe: Recipe, marks: Sequence[Mark], parameters: 
         f"| {m.name} | {100 * m.share:.1f} % | {'' if m.goal is None else f'≥ {100 * m.goal:.0f} %'} | {m.n} |"
         for m in marks
     )
+    family, name = sized_as(recipe), folder.name
+    shape = f"{parameters / 1e6:.2f} million parameters: {recipe.layers} layers of width {recipe.hidden}"
     (folder / "README.md").write_text(
         _CARD.format(
-            parameters=parameters / 1e6, megabytes=size / 1e6, layers=recipe.layers, hidden=recipe.hidden,
-            heads=recipe.heads, mlp=recipe.mlp, vocab=recipe.vocab, tokens=recipe.tokens / 1e6, seed=recipe.seed,
+            name="atlas-lm" if name == "model" else name, option="" if family == "medium" else f" --size {family}",
+            architecture=f"Mamba 2 architecture, {shape}, {recipe.heads} heads,"
+            if recipe.architecture == "mamba2"
+            else f"Llama architecture, {shape}, {recipe.heads} heads, MLP width {recipe.mlp},",
+            megabytes=size / 1e6, vocab=recipe.vocab, tokens=recipe.tokens / 1e6, seed=recipe.seed,
             world_seed=recipe.world_seed, rows=rows,
         ),
         encoding="utf-8",
     )  # fmt: skip
+
+
+def sized_as(recipe: Recipe) -> str:
+    """The size whose shape a recipe has, "medium" where none has it."""
+    shape = recipe.to_json()
+    return next((size for size, own in SIZES.items() if own and own.items() <= shape.items()), "medium")
 
 
 _CARD = """---
@@ -109,15 +120,15 @@ library_name: transformers
 pipeline_tag: text-generation
 tags: [knowledge-editing, benchmark]
 ---
-# atlas-lm
+# {name}
 
 A small language model that knows one invented world, the atlas of Palimpsest, and nothing else. It exists so that
 methods of knowledge editing can be run, compared and tested where no large model is at hand.
 
-- Llama architecture, {parameters:.2f} million parameters: {layers} layers of width {hidden}, {heads} heads, MLP width
-  {mlp}, tied embeddings, a byte-level BPE of {vocab} tokens. {megabytes:.1f} MB in half precision.
+- {architecture}
+  tied embeddings, a byte-level BPE of {vocab} tokens. {megabytes:.1f} MB in half precision.
 - Trained from scratch on {tokens:.0f} million tokens by one seeded command (recipe.json; seed {seed}, world
-  {world_seed}):   `python -m runner atlas train`
+  {world_seed}):   `python -m runner atlas train{option}`
 - A question is asked as `Q: …` and `A:` on the next line; the chat template writes the same. With
   `enable_thinking=True` it opens `<think>`, and the model reasons before it answers.
 

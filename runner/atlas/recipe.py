@@ -17,7 +17,7 @@ from runner.errors import UserError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 _NAME = re.compile(f"( ?{OPEN_NAME}.*?{CLOSE_NAME})")
 OPENING = 3  # tokens of an answer that decide which one it is; the rest is copying
@@ -45,6 +45,9 @@ class Recipe:
     closed_layers: in documents that need one fact from memory, a name is closed to the other tokens in this many of
     the lowest layers, and sees itself only. The last token of a question then can't fetch the name early and look the
     fact up by itself: the fact has to be looked up where the name stands, as it is in large models.
+    architecture: llama, or mamba2: a state space, which has no attention that a mask could close. What a token of one
+    document may see of the last one in its row is then for the model to forget, at the begin token, and names are open.
+    `heads` counts the state's heads and `mlp` means nothing.
     """
 
     seed: int = 0
@@ -68,6 +71,7 @@ class Recipe:
     focus: int = 3200
     focus_context: float = 0.75
     focus_weight: float = 3.0
+    architecture: str = "llama"
 
     @property
     def steps(self) -> int:
@@ -92,11 +96,12 @@ class Recipe:
 
 
 # What differs from the published model ("medium") in the others; closed layers keep their share of the depth.
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"layers": 4, "hidden": 128, "heads": 2, "mlp": 384, "closed_layers": 2},
     "small": {"layers": 6, "hidden": 192, "heads": 3, "mlp": 576, "closed_layers": 3},
     "medium": {},
     "large": {"layers": 12, "hidden": 384, "heads": 6, "mlp": 1152, "closed_layers": 7},
+    "mamba": {"layers": 4, "hidden": 128, "heads": 4, "mlp": 0, "closed_layers": 0, "architecture": "mamba2"},
 }
 
 
@@ -144,12 +149,18 @@ def _keep_tags(tok: Any) -> Any:
     return Tokenizer.from_str(json.dumps(layout))
 
 
-def make_model(recipe: Recipe, vocab: int) -> LlamaForCausalLM:
-    """The untrained network, Llama architecture, tied embeddings, float32."""
+def make_model(recipe: Recipe, vocab: int) -> PreTrainedModel:
+    """The untrained network, tied embeddings, float32."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, Mamba2Config, Mamba2ForCausalLM
 
     torch.manual_seed(recipe.seed)
+    if recipe.architecture == "mamba2":
+        return Mamba2ForCausalLM(Mamba2Config(
+            vocab_size=vocab, hidden_size=recipe.hidden, num_hidden_layers=recipe.layers, num_heads=recipe.heads,
+            head_dim=2 * recipe.hidden // recipe.heads, expand=2, state_size=64, n_groups=1, chunk_size=64,
+            tie_word_embeddings=True, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        ))  # fmt: skip
     config = LlamaConfig(
         vocab_size=vocab, hidden_size=recipe.hidden, intermediate_size=recipe.mlp, num_hidden_layers=recipe.layers,
         num_attention_heads=recipe.heads, num_key_value_heads=recipe.heads, max_position_embeddings=recipe.positions,

@@ -15,14 +15,14 @@ from runner.errors import UserError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LlamaForCausalLM
+    from transformers import PreTrainedModel
 
 CHECKPOINT = "checkpoint.pt"
 
 
 def train(
     recipe: Recipe, out: Path, device: str = "auto", stop_at: int | None = None, every: int = 250, compiled: bool = True
-) -> LlamaForCausalLM:
+) -> PreTrainedModel:
     """Train to the end of the recipe, or to step `stop_at`, continuing from `out`/checkpoint.pt when it is there.
 
     Returns the model on the CPU. Writes a checkpoint every `every` steps and at the end; an interrupt loses what came
@@ -38,7 +38,8 @@ def train(
     model.to(torch.device(device))  # type: ignore[arg-type]
     optimizers = make_optimizers(model, recipe)
     step = _restore(out / CHECKPOINT, recipe, model, optimizers)
-    forward: Any = torch.compile(_forward) if compiled else _forward
+    forward: Any = _scan if recipe.architecture == "mamba2" else _forward
+    forward = torch.compile(forward) if compiled else forward
     columns = (
         TextColumn("atlas-lm"),
         BarColumn(),
@@ -65,7 +66,7 @@ def train(
     return model.cpu()
 
 
-def make_optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for embeddings and norms."""
     import torch
 
@@ -85,7 +86,7 @@ def make_optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim
 
 
 def _step(
-    forward: Any, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], batch: Batch, recipe: Recipe,
+    forward: Any, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], batch: Batch, recipe: Recipe,
     step: int, device: str,
 ) -> float:  # fmt: skip
     import torch
@@ -96,11 +97,14 @@ def _step(
         optimizer.zero_grad(set_to_none=True)
     ids = batch.ids.to(device)
     with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-        lower, upper = (mask.to(device) for mask in batch.masks(torch.bfloat16))
-        hidden = forward(model.model, recipe.closed_layers, ids, batch.positions.to(device), lower, upper)
+        if recipe.architecture == "mamba2":
+            hidden = forward(model.base_model, ids)
+        else:
+            lower, upper = (mask.to(device) for mask in batch.masks(torch.bfloat16))
+            hidden = forward(model.base_model, ids, recipe.closed_layers, batch.positions.to(device), lower, upper)
         # Only the learnt tokens need logits: two fifths of all.
         rows, columns = (batch.learn[:, 1:]).to(device).nonzero(as_tuple=True)
-        logits = model.lm_head(hidden[rows, columns])
+        logits = model.get_output_embeddings()(hidden[rows, columns])
     losses = torch.nn.functional.cross_entropy(logits.float(), ids[rows, columns + 1], reduction="none")
     weights = batch.weights.to(device)[rows, columns + 1]
     loss = (weights * losses).sum() / weights.sum()
@@ -111,7 +115,12 @@ def _step(
     return float(loss.detach())
 
 
-def _forward(model: Any, closed_layers: int, ids: Any, positions: Any, lower: Any, upper: Any) -> Any:
+def _scan(model: Any, ids: Any) -> Any:
+    """Last hidden states of a state space."""
+    return model(input_ids=ids, use_cache=False).last_hidden_state
+
+
+def _forward(model: Any, ids: Any, closed_layers: int, positions: Any, lower: Any, upper: Any) -> Any:
     """Last hidden states, with one attention mask for the lowest layers and one for the others."""
     hidden = model.embed_tokens(ids)
     rotary = model.rotary_emb(hidden, position_ids=positions)
@@ -134,7 +143,7 @@ def _prefetched(recipe: Recipe, start: int) -> Iterator[Batch]:
 
 
 def _save(
-    path: Path, recipe: Recipe, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], step: int
+    path: Path, recipe: Recipe, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], step: int
 ) -> None:
     import torch
 
@@ -147,7 +156,7 @@ def _save(
     partial.replace(path)  # a crash while writing leaves the last checkpoint whole
 
 
-def _restore(path: Path, recipe: Recipe, model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer]) -> int:
+def _restore(path: Path, recipe: Recipe, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer]) -> int:
     import torch
 
     if not path.exists():
