@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from runner.fingerprint import Fingerprint, differences, fingerprint, not_finite
+from runner.memory import peak, reset_peak
 from runner.methods.subject import EditError
 from runner.models.batch import is_out_of_memory
 from runner.parts import measured
@@ -62,7 +62,7 @@ def run_sequence(
     Raises UndoError when the model differs afterwards from `clean`.
     """
     _seed_all(seed)
-    _reset_peak(lm)
+    reset_peak(lm.device)
     timing = Timing()
     method = make_method()
     try:
@@ -82,7 +82,7 @@ def run_sequence(
         modes = method.protocol.modes
         answers = _ask_free(lm, method, cases, timing) if "free" in modes else []
         answers += _ask_forced(lm, method, cases, timing) if "forced" in modes else []
-        timing.peak_memory_bytes = _peak(lm)
+        timing.peak_memory_bytes = peak(lm.device)
         if measure is not None:
             timing.extra.update(measure(method))
     finally:
@@ -199,20 +199,3 @@ def now(lm: LanguageModel) -> float:
     if lm.device.type == "cuda":
         torch.cuda.synchronize(lm.device)
     return time.perf_counter()
-
-
-def _reset_peak(lm: LanguageModel) -> None:
-    if lm.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(lm.device)
-
-
-def _peak(lm: LanguageModel) -> int:
-    """Peak bytes: of the sequence on the accelerator, of the process so far on the CPU."""
-    if lm.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(lm.device))
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) * (1 if sys.platform == "darwin" else 1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -283,3 +284,14 @@ def test_signs_of_collapse_are_recorded_for_the_edited_model_and_leave_no_trace(
     assert after["perplexity"] != before["perplexity"]
     assert after["weight_change"][WEIGHT] > 0
     assert fingerprint(lm.model) == clean
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux starts the peak of a process anew")
+def test_a_sequence_s_peak_memory_is_not_that_of_what_ran_before(lm: LanguageModel, clean: Fingerprint) -> None:
+    small = run(lm, clean, FTM, [make_case("a")]).timing.peak_memory_bytes
+    big = torch.ones(1 << 28)  # 1 GiB
+    full = run(lm, clean, FTM, [make_case("a")]).timing.peak_memory_bytes
+    del big
+    after = run(lm, clean, FTM, [make_case("a")]).timing.peak_memory_bytes
+    assert full - small > 900 << 20
+    assert after < full - (900 << 20)
