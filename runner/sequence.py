@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from runner.fingerprint import Fingerprint, differences, fingerprint, not_finite
-from runner.memory import peak, reset_peak
 from runner.methods.subject import EditError
 from runner.models.batch import is_out_of_memory
+from runner.models.memory import peak, reset_peak
 from runner.parts import measured
 from runner.types import Answer, Case, Edit, Timing
 
@@ -80,8 +80,11 @@ def run_sequence(
         hparams = method.resolved_hparams()
         timing.storage_bytes = method.storage_bytes()
         modes = method.protocol.modes
-        answers = _ask_free(lm, method, cases, timing) if "free" in modes else []
-        answers += _ask_forced(lm, method, cases, timing) if "forced" in modes else []
+        with lm.remembering():
+            if "forced" in modes:
+                method.expected = {prompt: target for _, _, (prompt, target) in reversed(_forced_questions(cases))}
+            answers = _ask_free(lm, method, cases, timing) if "free" in modes else []
+            answers += _ask_forced(lm, method, cases, timing) if "forced" in modes else []
         timing.peak_memory_bytes = peak(lm.device)
         if measure is not None:
             timing.extra.update(measure(method))
@@ -153,7 +156,10 @@ def _ask_free(lm: LanguageModel, method: Method, cases: Sequence[Case], timing: 
     start = now(lm)
     with measured(lambda: now(lm)) as parts:
         replies = dict(zip(unique, method.answer(unique), strict=True)) if unique else {}
-    timing.answer_seconds = now(lm) - start
+    forced = parts.pop("forced", 0.0)  # what was scored beside the answers is no cost of answering
+    if forced:
+        timing.extra["forced_seconds"] = forced
+    timing.answer_seconds = now(lm) - start - forced
     if parts:
         timing.extra["answer_parts"] = parts
     timing.n_answers = len(unique)
@@ -167,21 +173,26 @@ def _ask_free(lm: LanguageModel, method: Method, cases: Sequence[Case], timing: 
 
 def _ask_forced(lm: LanguageModel, method: Method, cases: Sequence[Case], timing: Timing) -> list[Answer]:
     """Teacher forcing on the first alias of the first answer; a probe without a known answer has none."""
-    questions = [
-        (case.id, index, (probe.prompt, probe.answers[0][0]))
-        for case in cases
-        for index, probe in enumerate(case.probes)
-        if probe.answers and probe.answers[0] and probe.answers[0][0].strip()
-    ]
+    questions = _forced_questions(cases)
     unique = _distinct(pair for _, _, pair in questions)
     start = now(lm)
     forced = method.force([prompt for prompt, _ in unique], [target for _, target in unique]) if unique else []
-    timing.extra["forced_seconds"] = now(lm) - start
+    timing.extra["forced_seconds"] = timing.extra.get("forced_seconds", 0.0) + now(lm) - start
     timing.extra["n_forced"] = len(unique)
     results = dict(zip(unique, forced, strict=True))
     return [
         Answer(case_id, index, "forced", results[pair].text, tokens=results[pair].tokens, forced=results[pair].share)
         for case_id, index, pair in questions
+    ]
+
+
+def _forced_questions(cases: Sequence[Case]) -> list[tuple[str, int, tuple[str, str]]]:
+    """Case, number of the probe, its prompt and target."""
+    return [
+        (case.id, index, (probe.prompt, probe.answers[0][0]))
+        for case in cases
+        for index, probe in enumerate(case.probes)
+        if probe.answers and probe.answers[0] and probe.answers[0][0].strip()
     ]
 
 

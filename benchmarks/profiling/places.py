@@ -52,6 +52,7 @@ PLACES = [
     Place("runner.models.batch:forward", DECODE),
     Place("runner.models.lm:LanguageModel.generate", BETWEEN, closed=False),
     Place("runner.models.force:score_targets", FORCED),
+    Place("runner.models.force:score_after", FORCED),
     Place("runner.fingerprint:not_finite", FINITE),
     Place("runner.fingerprint:fingerprint", FINGERPRINT),
     Place("runner.methods.base:WeightMethod.undo", UNDO),

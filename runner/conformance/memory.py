@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from runner.memory import peak, reset_peak
+from runner.models.memory import peak, reset_peak
 
 
 @dataclass

@@ -85,7 +85,7 @@ def of_need(need: Need, shape: Shape, itemsize: int, load: Load, device: Device)
     texts = [(load.asked + need.before, float(load.new)), *need.confirming]
     asked = sum(_answer_seconds(costs, read, new, rows, device) for read, new in texts)
     if load.forced:
-        asked += _answer_seconds(costs, load.asked + need.before + load.target, 0, rows, device)
+        asked += _answer_seconds(costs, load.target, 0, rows, device)  # the prompt has been read for the answer
     work = device.seconds(need.flops, need.traffic, need.passes, itemsize, need.double)
     once = device.seconds(need.prepare_flops, 0, 0, itemsize, need.prepare_double)
     return Prediction(
@@ -96,15 +96,12 @@ def of_need(need: Need, shape: Shape, itemsize: int, load: Load, device: Device)
 
 def _answering(costs: Costs, need: Need, load: Load, rows: int) -> float:
     """Bytes of one batch of questions. Written freely: the cache with room for one layer's copy, a pass over the
-    prompts, one prediction a row. Forced: a pass without a cache, a prediction for each of the target's tokens."""
+    prompts, one prediction a row. Forced: beside them a prediction for each of the target's tokens."""
     longest = max([load.asked + need.before, *(read for read, _ in need.confirming)])
     per_place = costs.shape.vocabulary * (costs.itemsize + 8)
     cache = costs.cache(rows * (longest + load.new)) * (1 + 1 / costs.shape.n_layers)
     free = cache + costs.moving(rows * longest) + rows * per_place
-    if not load.forced:
-        return free
-    read = load.asked + need.before + load.target
-    return max(free, costs.moving(rows * read) + rows * (load.target + 1) * per_place)
+    return free + load.forced * rows * load.target * per_place
 
 
 def _answer_seconds(costs: Costs, read: float, new: float, rows: int, device: Device) -> float:

@@ -75,6 +75,7 @@ class Method:
         self.seed = seed
         self.edits: list[Edit] = []
         self.ahead: Mapping[Edit, Any] = {}  # see `foresee`
+        self.expected: Mapping[str, str] = {}  # prompt -> target that will be forced after `answer`; saves a pass
 
     @classmethod
     def validate(cls, hparams: BaseModel | Mapping[str, Any] | None) -> BaseModel:
@@ -162,6 +163,9 @@ class Method:
         protocol, contexts = self.protocol, self.contexts(prompts)
         texts = [protocol.opened(c.text) for c in contexts]
         options: dict[str, Any] = {"stop": protocol.stop_characters} if protocol.stop_characters else {}
+        if self.expected:
+            opened = (text != c.text for text, c in zip(texts, contexts, strict=True))
+            options["targets"] = ["" if o else self.expected.get(p, "") for o, p in zip(opened, prompts, strict=True)]
         if self.lm.listener is not None:
             options["told"] = self.lm.listener
         with part("generation"):

@@ -101,7 +101,9 @@ class Hybrid(Method):
     def answer(self, prompts: Sequence[str]) -> list[Reply]:
         """The changed model's answers on those texts."""
         self.settle()
-        return self._speaker("answer").answer(prompts)
+        speaker = self._speaker("answer")
+        speaker.expected = self.expected
+        return speaker.answer(prompts)
 
     def force(self, prompts: Sequence[str], targets: Sequence[str]) -> list[Forced]:
         """The changed model's scores on those texts."""

@@ -95,3 +95,8 @@ def new_cache(model: Any) -> DynamicCache:
     cache = DynamicCache(config=model.config)
     cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def can_crop(cache: DynamicCache) -> bool:
+    """Whether the last tokens can be taken off a cache as if they had never been run."""
+    return all(type(layer) is RoomyLayer for layer in cache.layers)

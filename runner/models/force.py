@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from runner.models.batch import prefill
+from runner.models.batch import Prefilled, forward, prefill
 from runner.models.rows import Rows
 
 
@@ -57,15 +58,39 @@ def score_targets(
     columns = logits.shape[1]  # the logits at column -t predict the row's token -t
     gold = torch.tensor([[pad] * (columns - len(r[-columns:])) + list(r[-columns:]) for r in rows], device=device)
     inside = torch.tensor([[c >= columns - t for c in range(columns)] for t in target_lengths], device=device)
+    return _scored(logits, gold, inside)
+
+
+@torch.no_grad()
+def score_after(model: Any, batch: Prefilled, targets: Sequence[Sequence[int]], pad: int, device: Any) -> list[Scored]:
+    """Score each target (one without tokens: nothing to score) as what follows a row that has been run already.
+
+    Equal to `score_targets` up to rounding. The batch's cache, one of keys and values, is left as it was.
+    """
+    longest = max(map(len, targets))
+    gold = torch.tensor([[*t, *[pad] * (longest - len(t))] for t in targets], dtype=torch.long, device=device)
+    inside = torch.tensor([[c < len(t) for c in range(longest)] for t in targets], device=device)
+    logits = batch.logits[:, -1:]
+    if longest > 1:
+        mask = torch.cat([batch.mask, inside[:, :-1].to(batch.mask.dtype)], 1)
+        positions = batch.lengths[:, None] + torch.arange(longest - 1, device=device)
+        more = forward(model, gold[:, :-1], mask, positions, batch.cache, longest - 1)
+        logits = torch.cat([logits, more], 1)
+        batch.cache.crop(1 - longest)
+    return _scored(logits, gold, inside)
+
+
+def _scored(logits: Tensor, gold: Tensor, inside: Tensor) -> list[Scored]:
+    """Of logits [rows, columns, vocabulary] and the tokens that stand there, where `inside` says that one counts."""
     best, choice = logits.max(-1)
     logprob = torch.log_softmax(logits.float(), -1).gather(-1, gold[..., None]).squeeze(-1)
     failed = (inside & ~torch.isfinite(best)).any(1).tolist()
     right = ((choice == gold) & inside).sum(1).tolist()
     total = torch.where(inside, logprob, torch.zeros_like(logprob)).sum(1).tolist()
-    picked = choice.tolist()
+    picked = [ids[mask].tolist() for ids, mask in zip(choice.cpu(), inside.cpu(), strict=True)]
     return [
         Scored([], 0.0, float("-inf"), True)
         if failed[i]
-        else Scored(picked[i][columns - t :], right[i] / t, float(total[i]), False)
-        for i, t in enumerate(target_lengths)
+        else Scored(ids, right[i] / max(1, len(ids)), float(total[i]), False)
+        for i, ids in enumerate(picked)
     ]

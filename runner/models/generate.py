@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from runner.models.batch import forward, prefill
+from runner.models.batch import Prefilled, forward, prefill
 from runner.models.cache import select_rows
 from runner.models.rows import Rows
 
@@ -55,18 +55,22 @@ def greedy(
     last: Sequence[int] = (),
     watch: Rows | None = None,
     told: Callable[[int, list[int]], None] | None = None,
+    started: Callable[[Prefilled], None] | None = None,
 ) -> list[Decoded]:
     """Continue every row by its most probable token until an end token or the budget.
 
     last: tokens after which a row has ended as well; unlike an end token they belong to the answer.
     watch: is told which rows run, when hooks read it.
     told: is called after every step with each running row's number and its new tokens so far.
+    started: is called with the rows once they have been run, before the first new token, and leaves them as they are.
 
     Equal to decoding each row alone, up to the rounding of batched matrix products (which can turn an exact tie).
     A row whose best logit is not finite ends there with no tokens.
     """
     n = len(rows)
     batch = prefill(model, rows, pad, 1, device, share=watch is None)
+    if started is not None:
+        started(batch)
     cache, mask, lengths, logits = batch.cache, batch.mask, batch.lengths, batch.logits
     end_ids = torch.tensor(list(ends), dtype=torch.long, device=device)
     last_ids = torch.tensor(list(last), dtype=torch.long, device=device)

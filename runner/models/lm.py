@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 
 from runner.errors import UserError
-from runner.models.batch import run_batches
-from runner.models.cache import rows_that_fit
+from runner.models.batch import Prefilled, run_batches
+from runner.models.cache import can_crop, rows_that_fit
 from runner.models.files import resolve
-from runner.models.force import Forced, score_targets
+from runner.models.force import Forced, Scored, score_after, score_targets
 from runner.models.generate import Generated, greedy
 from runner.models.hashing import hash_folder, hash_state
 from runner.models.load import (
@@ -28,6 +28,7 @@ from runner.models.load import (
 from runner.models.rows import Rows
 from runner.models.sharding import SHARDED
 from runner.models.structure import Structure, discover
+from runner.parts import part
 
 BATCH_SIZE = 128
 KEPT_TAGS = ("<think>", "</think>")
@@ -58,6 +59,8 @@ class LanguageModel:
         self.rows = Rows()
         self.listener: Listener | None = None
         self._closing: dict[str, list[int]] = {}
+        self._remembers = False
+        self._known: dict[tuple[tuple[int, ...], int], Scored] = {}
         # Taken now: an edited model in memory is still known by what it was before.
         self.hash = hash_folder(path) if path else hash_state(model)
 
@@ -198,11 +201,13 @@ class LanguageModel:
         batch_size: int | None = None,
         stop: str = "",
         told: Listener | None = None,
+        targets: Sequence[str] = (),
     ) -> list[Generated]:
         """Continue each text greedily until the model ends by itself or `max_new_tokens` are spent.
 
         stop: characters at which an answer ends as well, without them (one at its very beginning leaves it empty); ""
-        for none. told: is called with an input's number and its new text so far, as it grows.
+        for none. told: is called with an input's number and its new text so far, as it grows. targets: what `force`
+        will ask of each text, inside `remembering` ("" for nothing); outside they mean nothing.
         Results are in input order. An input that leaves no room for the answer in the model's context keeps its end and
         is flagged `truncated`.
         """
@@ -211,23 +216,58 @@ class LanguageModel:
         rows = self.encode(texts)
         cut = rows if limit is None else [self._cut(ids, limit - new) for ids in rows]
         last, pad = self._closing_ids(stop) if stop else [], self.tokenizer.pad_token_id
+        beside = self._beside(texts, rows, targets)
 
         def work(batch: list[int]) -> list[Generated]:
             chosen = [cut[i] for i in batch]
+
+            def started(prefilled: Prefilled) -> None:
+                if can_crop(prefilled.cache):
+                    with part("forced"):
+                        scored = score_after(self.model, prefilled, [beside[i] for i in batch], pad, self.device)
+                    for i, found in zip(batch, scored, strict=True):
+                        if beside[i]:
+                            self._known[_key(rows[i] + beside[i], len(rows[i]))] = found
 
             def grown(row: int, ids: list[int]) -> None:
                 if told is not None:
                     told(batch[row], _before(self.decode(ids), stop).rstrip("\ufffd"))
 
             with self._watching(batch, chosen, [0] * len(batch)) as watch:
-                done = greedy(self.model, chosen, new, self.end_ids, pad, self.device, last, watch, told and grown)
+                asked = started if watch is None and any(beside[i] for i in batch) else None
+                done = greedy(
+                    self.model, chosen, new, self.end_ids, pad, self.device, last, watch, told and grown, asked
+                )
             texts = [_before(self.decode(d.ids), stop) for d in done]
             return [
                 Generated(text, len(d.ids), d.finished, len(cut[i]) < len(rows[i]), d.failed)
                 for i, text, d in zip(batch, texts, done, strict=True)
             ]
 
-        return self._run(list(map(len, cut)), new, 1, batch_size, work)
+        longest = max(map(len, beside), default=0)
+        return self._run(list(map(len, cut)), max(new, longest), 1 + longest, batch_size, work)
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """While inside, `force` knows what `generate` has scored beside its answers, and doesn't run it again.
+
+        Whoever enters sees to it that the model stays as it is.
+        """
+        self._known, self._remembers = {}, True
+        try:
+            yield
+        finally:
+            self._known, self._remembers = {}, False
+
+    def _beside(self, texts: Sequence[str], rows: list[list[int]], targets: Sequence[str]) -> list[list[int]]:
+        """The tokens to score after each row; none where the row's own pass is not the one that `force` would make."""
+        found: list[list[int]] = [[] for _ in rows]
+        chosen = [i for i, target in enumerate(targets) if target] if self._remembers else []
+        pairs = self.encode_pairs([texts[i] for i in chosen], [targets[i] for i in chosen])
+        for i, (ids, start) in zip(chosen, pairs, strict=True):
+            if ids[:start] == rows[i] and len(ids) <= (self.context_limit or len(ids)):
+                found[i] = ids[start:]
+        return found
 
     def force(self, texts: Sequence[str], targets: Sequence[str], batch_size: int | None = None) -> list[Forced]:
         """Score each target as a continuation of its text, under the target's own beginning (teacher forcing)."""
@@ -235,6 +275,13 @@ class LanguageModel:
 
     def score(self, pairs: Sequence[Pair], batch_size: int | None = None) -> list[Forced]:
         """As `force`, for rows of token ids."""
+        known = {i: self._known[key] for i, p in enumerate(pairs) if (key := _key(*p)) in self._known}
+        results = {i: self._forced(s, len(pairs[i].ids) - pairs[i].start) for i, s in known.items()}
+        others = [i for i in range(len(pairs)) if i not in known]
+        results.update(zip(others, self._score([pairs[i] for i in others], batch_size), strict=True))
+        return [results[i] for i in range(len(pairs))]
+
+    def _score(self, pairs: Sequence[Pair], batch_size: int | None) -> list[Forced]:
         limit = self.context_limit
         cut = [p.ids if limit is None else self._cut(p.ids, limit) for p in pairs]
         lengths = [min(len(p.ids) - p.start, len(ids) - 1) for p, ids in zip(pairs, cut, strict=True)]
@@ -244,11 +291,13 @@ class LanguageModel:
             with self._watching(batch, rows, sizes) as watch:
                 scored = score_targets(self.model, rows, sizes, self.tokenizer.pad_token_id, self.device, watch)
             return [
-                Forced(self.decode(s.ids), s.share, s.logprob, lengths[i], len(cut[i]) < len(pairs[i].ids), s.failed)
-                for i, s in zip(batch, scored, strict=True)
+                self._forced(s, lengths[i], len(cut[i]) < len(pairs[i].ids)) for i, s in zip(batch, scored, strict=True)
             ]
 
         return self._run(list(map(len, cut)), 0, max(lengths, default=0) + 1, batch_size, work)
+
+    def _forced(self, scored: Scored, tokens: int, truncated: bool = False) -> Forced:
+        return Forced(self.decode(scored.ids), scored.share, scored.logprob, tokens, truncated, scored.failed)
 
     @contextmanager
     def _watching(
@@ -274,6 +323,10 @@ class LanguageModel:
         if fitted < asked:
             self.batch_size = min(self.batch_size, fitted)
         return results
+
+
+def _key(ids: Sequence[int], start: int) -> tuple[tuple[int, ...], int]:
+    return tuple(ids), start
 
 
 def _before(text: str, characters: str) -> str:
