@@ -19,6 +19,7 @@ class Work:
 
     sequences, done: all and those stored. edits, answers: still to make and ask (free-running, before identical
     questions of a sequence are asked only once). seconds: estimate of the rest, None where nothing like it was timed.
+    spent: seconds that the stored sequences took, of preparing, editing and asking.
     """
 
     cell: Cell
@@ -28,6 +29,7 @@ class Work:
     edits: int
     answers: int
     seconds: float | None
+    spent: float = 0.0
 
 
 def survey(plan: Plan, store: Store | None) -> list[Work]:
@@ -51,7 +53,14 @@ def _work(
     answers = sum(len(case.probes) for case in left)
     cost = costs.get((cell.model.hash, cell.method.name))
     seconds = 0.0 if not left else None if cost is None else cost[0] * edits + cost[1] * answers
-    return Work(cell, state, len(cell.sequences), len(done), edits, answers, seconds)
+    spent = sum(map(_spent, store.sequences(cell.key))) if store is not None and done else 0.0
+    return Work(cell, state, len(cell.sequences), len(done), edits, answers, seconds, spent)
+
+
+def _spent(sequence: Mapping[str, Any]) -> float:
+    extra = sequence["extra"] or {}
+    apart = sum(extra.get(name, 0.0) for name in ("prepare_seconds", "forced_seconds"))
+    return float(sequence["edit_seconds"] + sequence["answer_seconds"] + apart)
 
 
 def _costs(store: Store) -> dict[tuple[str, str], tuple[float, float]]:

@@ -53,6 +53,9 @@ def show_plan(plan: Plan, db: str, as_json: bool, on: str | None) -> None:
     left = sum(w.sequences > w.done for w in work)
     time = "unknown: nothing is known about the device's speed" if total is None else f"about {duration(total)}"
     print(f"{left} of {len(work)} cells to do, {sum(w.answers for w in work)} answers to ask, time {time}.")
+    done, spent = sum(w.done for w in work), sum(w.spent for w in work)
+    if done:
+        print(f"{done} sequences done before, in {duration(spent)} of preparing, editing and asking.")
     if any(how == "computed" for _, how in times):
         print(f"~ computed for {name}, for answers as long as the budget; nothing like it was timed yet.")
     problems = {w.cell.method.name: n.problem for w, n in zip(work, needs, strict=True) if n is not None and n.problem}
@@ -90,6 +93,7 @@ def _cell(work: Work, need: Prediction | None, time: tuple[float | None, str]) -
         "answers": work.answers,
         "seconds": seconds,
         "seconds_from": how,
+        "seconds_spent": work.spent,
     }
     if need is not None:
         parts = ("weights", "kept", "editing", "preparing", "answering", "host")

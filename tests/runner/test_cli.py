@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,9 @@ def test_a_dry_run_creates_nothing_and_counts(make_grid: Make, tmp_path: Path, c
     report = json.loads(out)
     assert [cell["state"] for cell in report["cells"]] == ["done", "new", "done", "new", "done"]
     assert report["seconds"] > 0
+    assert [cell["seconds_spent"] > 0 for cell in report["cells"]] == [True, False, True, False, True]
+    code, out, _ = call(capsys, "run", make_grid(), "--db", db, "--dry-run")
+    assert re.search(r"\d+ sequences done before, in .+ of preparing, editing and asking", out)
 
 
 def test_bad_input_is_one_sentence(make_grid: Make, tmp_path: Path, data_file: Path, capsys: Capture) -> None:
