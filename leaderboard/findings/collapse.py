@@ -64,7 +64,7 @@ def find(frames: Frames) -> Finding:
         table,
         figure,
         alt=_alt(rows),
-        scope=scope_line(own),
+        scope=scope_line(frames, own),
         headline=headline,
         seeds=by_seed,
     )

@@ -75,7 +75,7 @@ def find(frames: Frames) -> Finding:
         table.merge(spread, on="label", how="left"),
         plots.heat(rows, "Average (%)"),
         alt=_alt(rows, domains),
-        scope=scope_line(here),
+        scope=scope_line(frames, here),
         headline=f"From SCR's lowest to its highest domain at {at:,} in a row",
         seeds=_by_seed(frames, scr[scr["n_edits"] == at]),
         unit="points",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+    from leaderboard.findings.frames import Frames
+
 ENOUGH_SEEDS = 3
 
 
@@ -132,8 +134,8 @@ def _with_unit(value: float, unit: str) -> str:
     return f"{value:.2f}{' ' + unit if unit else ''}".replace("-", "−")
 
 
-def scope_line(cells: pd.DataFrame) -> str:
-    """What was measured, of the cells of one comparison."""
+def scope_line(frames: Frames, cells: pd.DataFrame) -> str:
+    """What was measured, of the cells of one comparison, and in what time."""
 
     def listed(column: str) -> str:
         return ", ".join(str(value) for value in sorted(cells[column].unique()))
@@ -142,10 +144,15 @@ def scope_line(cells: pd.DataFrame) -> str:
     methods = formatting.count(int(edited["label"].nunique()), "method")
     lengths = ", ".join(f"{n:,}" for n in sorted(edited["n_edits"].unique()))
     cases = " or ".join(f"{n:,}" for n in sorted(cells["n_cases"].unique()))
+    spent = frames.sequences(cells["key"])[["edit_seconds", "answer_seconds"]].sum().sum()
     return (
         f"Measured: model {listed('model')}, data set {listed('dataset')}, protocol {listed('protocol')}, {cases} "
-        f"cases, {lengths} in a row, seed {listed('seed')}, {methods}."
+        f"cases, {lengths} in a row, seed {listed('seed')}, {methods}; {_minutes(spent)} of editing and answering."
     )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:,.0f} minutes"
 
 
 def bounds(name: str, estimate: Estimate) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def find(frames: Frames) -> Finding:
             for row in table.to_dict("records")
         )
         + ".",
-        scope=scope_line(own[own["n_edits"].isin([0, length])]),
+        scope=scope_line(frames, own[own["n_edits"].isin([0, length])]),
         headline=f"Kendall's tau of the two orders of {shared} methods at {at:,} in a row",
         seeds=by_seed,
         unit="",

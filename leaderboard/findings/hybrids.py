@@ -56,7 +56,7 @@ def find(frames: Frames) -> Finding:
         alt="Differences of the average in points, one row per hybrid: "
         + "; ".join(f"{r['label']} {r['series']} {points(read(r))}" for r in rows.to_dict("records"))
         + ".",
-        scope=scope_line(here),
+        scope=scope_line(frames, here),
         headline=f"Mean difference between hybrids and SCR alone at {length:,} in a row",
         seeds=_by_seed(frames, cells[cells["n_edits"] == length]),
         unit="points",

@@ -53,7 +53,7 @@ def find(frames: Frames) -> Finding:
         rows.sort_values(["n_edits", "answer_ms"]),
         plots.stacked(shown, used, f"milliseconds per answer, {longest:,} cases in a row"),
         alt=_alt(shown, used),
-        scope=scope_line(own),
+        scope=scope_line(frames, own),
         headline=f"SCR's time per answer over {rival}'s" if rival else "SCR's time per answer over the plain model's",
         seeds=_by_seed(frames, cells, rival, most),
         unit="times",

@@ -67,7 +67,7 @@ def find(frames: Frames) -> Finding:
             f"{r['label']} {formatting.percent(r['value'])} % at {r['size']:,}" for r in rows.to_dict("records")
         )
         + ".",
-        scope=scope_line(here),
+        scope=scope_line(frames, here),
         headline=f"{main} from the smallest to the largest memory",
         seeds=_by_seed(frames, cells[cells["label"] == main]),
         unit="points",

@@ -58,7 +58,7 @@ def find(frames: Frames) -> Finding:
         rows.drop(columns="place"),
         plots.dots(rows, series, "Questions answered right"),
         alt=_alt(rows, series),
-        scope=scope_line(here),
+        scope=scope_line(frames, here),
         headline=f"SCR, {far}",
         seeds=_by_seed(frames, edited, far),
     )

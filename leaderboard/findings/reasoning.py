@@ -60,7 +60,7 @@ def find(frames: Frames) -> Finding:
         alt="Share of traces that leave the new fact, one row per method: "
         + "; ".join(f"{r['label']} {share(read(r, 'reflection'))}" for r in rows.to_dict("records"))
         + ".",
-        scope=scope_line(own),
+        scope=scope_line(frames, own),
         headline=f"Mean reflection over the methods at {length:,} in a row",
         seeds=_by_seed(frames, thinking[thinking["n_edits"] == length]),
     )  # fmt: skip

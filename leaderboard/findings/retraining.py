@@ -58,7 +58,7 @@ def find(frames: Frames) -> Finding:
             plots.lines(_costs(rows), "n_edits", facts, "seconds per fact", percent=False),
         ),
         alt=_alt(rows),
-        scope=scope_line(here),
+        scope=scope_line(frames, here),
         headline=f"Re-training minus SCR at {max(pairs):,} facts",
         seeds=_by_seed(frames, edited, max(pairs)),
         unit="points",

@@ -57,7 +57,7 @@ def find(frames: Frames) -> Finding:
         alt="The average in percent by model, one row per method: "
         + "; ".join(f"{r['label']} on {r['series']} {formatting.percent(r['value'])}" for r in rows.to_dict("records"))
         + ".",
-        scope=scope_line(here),
+        scope=scope_line(frames, here),
         headline=f"SCR's smallest lead over the best method that changes weights at {length:,} in a row",
         seeds=_by_seed(frames, edited, here),
         unit="points",

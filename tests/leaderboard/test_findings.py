@@ -147,7 +147,8 @@ def test_times_of_other_experiments_do_not_stand_in(frames: Invented) -> None:
             frames.sequence(frames.cell(method, length, n_cases=100), 9.0, 1.0, generation=9.0)
     variant = frames.cell("SCR", 1, hparams={"confirm": False})
     frames.sequence(variant, 1.0, generation=1.0)
-    assert "20 cases" in timed(frames, scr=1.0, rome=0.25, edit=0.7585).scope
+    scope = timed(frames, scr=1.0, rome=0.25, edit=0.7585).scope
+    assert "20 cases" in scope and re.search(r"; [\d,]+ (s|minutes) of editing and answering\.$", scope)
 
 
 def test_an_scr_that_costs_nothing_more_is_said_to(frames: Invented) -> None:
