@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.cells import BASE_METHOD, Cell, canonical_hash
 from runner.datasets import plain
+from runner.errors import UserError
 from runner.fingerprint import Fingerprint, count_hooks, fingerprint
 from runner.methods.base import Method, WeightMethod
+from runner.methods.tail import hand_out
 from runner.metrics import collapse
+from runner.models.batch import keeps_states
 from runner.sequence import SequenceResult, now, run_sequence, warm_up
 from runner.types import Case, Edit
 
@@ -126,7 +130,9 @@ def record(lm: LanguageModel, clean: Fingerprint, first: bool, method: Method) -
     changed = changed or fingerprint(lm.model) != clean
     known: dict[str, Any] = {} if changed else _unedited.setdefault(lm, {})
     if "collapse" not in known:
-        known["collapse"] = collapse.signs(lm, plain.plain_text(lm.path))
+        apart = isinstance(method, WeightMethod) and count_hooks(lm.model) == clean["hooks"]
+        with _from_first_change(lm, method.touched() if isinstance(method, WeightMethod) and apart else ()):
+            known["collapse"] = collapse.signs(lm, plain.plain_text(lm.path))
     if isinstance(method, WeightMethod):
         names = method.touched()
         known["collapse"]["weight_change"] = collapse.weight_change(names, lm.model.get_parameter, method.original)
@@ -135,6 +141,42 @@ def record(lm: LanguageModel, clean: Fingerprint, first: bool, method: Method) -
         texts = [method.protocol.render(prompt) for prompt in questions]
         known["ability"] = {"atlas": collapse.ability(lm, questions, texts, ABILITY_TOKENS)} if questions else {}
     return {name: known[name] for name in ("collapse", "ability")[: 1 + first] if known[name]}
+
+
+_below: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
+
+
+@contextmanager
+def _from_first_change(lm: LanguageModel, names: Sequence[str]) -> Iterator[None]:
+    """For passes over one and the same text: the blocks below the first with a changed weight return what they
+    returned for the first method that left them alone, without being run.
+
+    names: the changed parameters; without any, or with one outside of the blocks, every block is run.
+    """
+    try:
+        places = [_block_of(lm, name) for name in names]
+    except UserError:  # a family whose parts aren't known
+        places = []
+    first = min(places, default=0)
+    if first == 0 or keeps_states(lm.model):
+        yield
+        return
+    known, top = _below.setdefault(lm, {}), lm.structure.blocks[first - 1]
+    if first in known:
+        with hand_out([(block, known[first]) for block in lm.structure.blocks[:first]]):
+            yield
+        return
+    handle = top.register_forward_hook(lambda module, args, output: known.update({first: output}))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _block_of(lm: LanguageModel, name: str) -> int:
+    """The block that holds a parameter; 0 where none does."""
+    prefixes = enumerate(lm.structure.block_names)
+    return next((i for i, prefix in prefixes if name.startswith(f"{prefix}.")), 0)
 
 
 def cell_note(extras: Sequence[Mapping[str, Any]]) -> str | None:

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from runner.datasets import plain
 from runner.execute import cell_note, record
-from runner.fingerprint import Fingerprint, differences, fingerprint, not_finite
+from runner.fingerprint import Fingerprint, count_hooks, differences, fingerprint, not_finite
 from runner.methods.base import Method, WeightMethod
 from runner.methods.ft_m import FTM
 from runner.methods.subject import EditError
@@ -82,6 +83,18 @@ class Scribble(WeightMethod):
     def edit(self, edits: Sequence[Edit]) -> None:
         super().edit(edits)
         self.touch(WEIGHT).data[0, 0] = self.value
+
+
+class ScribbleHigher(Scribble):
+    """Writes into the third block."""
+
+    name: ClassVar[str] = "scribble-higher"
+
+    def edit(self, edits: Sequence[Edit]) -> None:
+        self.edits.extend(edits)
+        block = self.lm.structure.block_names[2]
+        weight = next(n for n, p in self.lm.model.named_parameters() if n.startswith(f"{block}.") and p.ndim == 2)
+        self.touch(weight).data[0, 0] = self.value
 
 
 class Slow(Scribble):
@@ -284,6 +297,25 @@ def test_signs_of_collapse_are_recorded_for_the_edited_model_and_leave_no_trace(
     assert after["perplexity"] != before["perplexity"]
     assert after["weight_change"][WEIGHT] > 0
     assert fingerprint(lm.model) == clean
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "mamba2", "mixtral"])
+def test_signs_of_collapse_are_those_of_a_whole_pass(family: str) -> None:
+    lm = tiny.language_model(family)
+    clean, runs = fingerprint(lm.model), list[int]()
+    inside = next(m for m in lm.structure.blocks[1].modules() if getattr(m, "weight", torch.empty(0)).ndim == 2)
+    inside.register_forward_pre_hook(lambda *args: runs.append(1))
+    for value in (0.5, 3.0, -7.0):
+        method = ScribbleHigher(lm, PROTOCOL)
+        method.value = value  # type: ignore[misc]
+        method.edit(make_case("a").edits)
+        found = record(lm, {**clean, "hooks": count_hooks(lm.model)}, False, method)["collapse"]
+        found.pop("weight_change")
+        assert found == collapse.signs(lm, plain.plain_text(lm.path))
+        method.undo()
+    assert fingerprint(lm.model)["hooks"] == clean["hooks"] + 1
+    # Of the whole passes that it is compared with each runs the block, of the signs' only the first does.
+    assert len(runs) == (6 if family == "mamba2" else 4)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux starts the peak of a process anew")
