@@ -94,6 +94,7 @@ def override(
     data: str | None = None,
     limit: int | None = None,
     device: str | None = None,
+    dtype: str | None = None,
     protocols: Sequence[str] = (),
     hparams: Mapping[str, Any] | None = None,
     cell_seconds: float | None = None,
@@ -120,6 +121,8 @@ def override(
         change["cases"] = limit
     if device is not None:
         change["device"] = device
+    if dtype is not None:
+        change["dtype"] = dtype
     if cell_seconds is not None:
         change["cell_seconds"] = cell_seconds
     if protocols:

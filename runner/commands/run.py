@@ -34,6 +34,9 @@ def run(
     grid: Annotated[str, typer.Argument(help="A grid by name (see `ls grids`) or a YAML file.")] = "atlas-quick",
     db: DbOption = DEFAULT_DB,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N, or sharded over all GPUs.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, float16, or auto: float32 on the CPU, bfloat16 on CUDA.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, in what time and memory.")
     ] = False,
@@ -90,6 +93,7 @@ def run(
         data=data,
         limit=limit,
         device=device,
+        dtype=dtype,
         protocols=protocol or (),
         cell_seconds=cell_seconds,
     )

@@ -128,6 +128,7 @@ def test_bad_input_is_one_sentence(make_grid: Make, tmp_path: Path, data_file: P
     assert "Did you mean 'atlas-quick'" in refuse("atlas-quik")
     assert "'cases'" in refuse(grid, "--limit", 0)
     assert "'edits'" in refuse(grid, "--edits", "1,x")
+    assert "'dtype'" in refuse(grid, "--dtype", "float8")
     assert "cuda:77" in refuse(grid, "--device", "cuda:77")
     assert "device 'xpu' is not on this machine" in refuse(grid, "--device", "xpu")
     assert "NAME=VALUE" in refuse(grid, "--set", "layer")

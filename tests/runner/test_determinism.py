@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.determinism import differing, said
+import pytest
+
+from benchmarks.determinism import differing, main, said
 from runner import gridfile
 from runner.plan import make_plan
 
@@ -20,6 +22,19 @@ def test_twice_and_at_any_batch_size(make_grid: Callable[..., Path]) -> None:
     assert said(plan) == usual
     for size in (1, 5):
         assert said(plan, size) == usual
+
+
+def test_fewer_digits_are_counted_apart(
+    make_grid: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_grid(methods=["none", {"name": "FT-M", "hparams": {"layer": 1}}])
+    options = ["--methods", "none,FT-M", "--edits", "3", "--limit", "3", "--batch", "2", "--dtype", "bfloat16"]
+    monkeypatch.setattr("sys.argv", ["determinism", str(path), *options])
+    assert main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("| differ again | differ in batches of 2 | differ in bfloat16 |")
+    assert [line.split("|")[3:5] for line in lines[2:4]] == [[" 0 ", " 0 "]] * 2
+    assert len(lines) == 9
 
 
 def test_differences_are_found() -> None:
