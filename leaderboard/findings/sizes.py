@@ -65,7 +65,8 @@ def find(frames: Frames) -> Finding:
 
 
 def _shared(edited: pd.DataFrame) -> pd.DataFrame:
-    """The cells of the setting with most models, then the longest sequences, then most methods, at its first seed."""
+    """The cells of the setting with most models, then the longest sequences, then most methods, at its first seed; of
+    methods that are on several of the models."""
     if edited["model"].nunique() < 2:
         return edited.iloc[:0]
     counted = edited.groupby(_SAME).agg(models=("model", "nunique"), methods=("label", "nunique")).reset_index()
@@ -75,7 +76,8 @@ def _shared(edited: pd.DataFrame) -> pd.DataFrame:
     counted = counted.sort_values(["models", "n_edits", "methods", "seed"], ascending=[False, False, False, True])
     best = counted.iloc[0]
     chosen = np.logical_and.reduce([edited[name] == best[name] for name in _SAME])
-    return edited[chosen].drop_duplicates(["model", "label"])
+    cells = edited[chosen].drop_duplicates(["model", "label"])
+    return cells[cells.groupby("label")["model"].transform("nunique") > 1]  # a method on one model compares nothing
 
 
 def _rows(frames: Frames, here: pd.DataFrame) -> tuple[pd.DataFrame, dict[tuple[str, str], numbers.Floats]]:
@@ -141,10 +143,11 @@ def _leads(rows: pd.DataFrame, models: list[str]) -> dict[str, float]:
 def _by_seed(frames: Frames, edited: pd.DataFrame, here: pd.DataFrame) -> dict[int, float]:
     one = here.iloc[0]
     same = np.logical_and.reduce([edited[name] == one[name] for name in _SAME if name != "seed"])
+    compared, models = edited[same & edited["label"].isin(here["label"])], set(here["model"])
     found = {}
-    for seed, own in edited[same].drop_duplicates(["model", "label", "seed"]).groupby("seed"):
+    for seed, own in compared.drop_duplicates(["model", "label", "seed"]).groupby("seed"):
         rows, _ = _rows(frames, own)
         leads = _leads(rows, sorted(own["model"].unique())) if len(rows) else {}
-        if len(leads) > 1:
+        if set(leads) == models:  # the smallest lead over fewer models would be another number
             found[int(seed)] = min(leads.values())  # type: ignore[call-overload]
     return found

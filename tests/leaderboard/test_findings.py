@@ -313,6 +313,17 @@ def test_models_are_compared_by_the_order_of_methods(
     assert order in found.answer and lead in found.answer and drawn(found)
 
 
+def test_models_are_compared_by_what_they_share(frames: Invented) -> None:
+    for seed, models in ((0, ("tiny", "large")), (1, ("tiny", "large")), (2, ("tiny",))):
+        for model in models:
+            for method, average in zip(("SCR", "ROME", "MEMIT"), (0.9, 0.5, 0.2), strict=True):
+                frames.cell(method, 100, average, model=model, seed=seed)
+    frames.cell("FT-M", 100, 0.99, model="tiny")
+    found = sizes.find(frames)
+    assert "SCR ranks first on 2 of them" in found.answer and "3 methods" in found.scope
+    assert found.seeds == pytest.approx({0: 0.4, 1: 0.4})  # seed 2 has one model
+
+
 # 10: teacher forcing
 
 
