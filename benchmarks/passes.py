@@ -4,17 +4,21 @@
 
 One step (forward and backward pass) of a value search (ROME's layer), of GRACE and of FT-L: the whole model each time,
 what no change reaches handed out, and the blocks from there up called alone, as the methods do it. Then the values of
-edits that are each the first of a sequence: one after the other, and in one batch. Processor time of one thread, the
-ways of doing it by turns; median. "differs" is the largest relative difference from the first way.
+edits that are each the first of a sequence: one after the other, and in one batch. Then the questions of sequences
+of edits, free-running and forced: apart, and with the targets scored in the pass that reads the questions; twice by
+turns, the quicker of both; here "differ" counts answers. Processor time of one thread; of the steps the median, the
+ways of doing it by turns. "differs" is the largest relative difference from the first way.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,13 +26,14 @@ from torch import Tensor
 
 from runner.datasets import base as datasets
 from runner.methods import registry
+from runner.methods.base import Method
 from runner.methods.hooks import by_row, hidden, hooked, with_hidden
 from runner.methods.in_network import pairs_of
 from runner.methods.subject import Row, locate, tokenise
 from runner.methods.tail import Tail, before_mlp_out, before_mlp_weight
 from runner.models.lm import LanguageModel
 from runner.protocol import Protocol, get_protocol
-from runner.types import Edit
+from runner.types import Case, Edit
 
 WAYS = ("whole model", "handed out", "blocks alone")
 
@@ -38,6 +43,7 @@ def main() -> None:
     parser.add_argument("--model", default="atlas")
     parser.add_argument("--edits", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--cases", type=int, default=30, help="cases whose questions are asked")
     args = parser.parse_args()
     torch.set_num_threads(1)
     lm, protocol = LanguageModel.load(args.model), get_protocol("wild")
@@ -56,6 +62,39 @@ def main() -> None:
         differs = max(float((a - b).norm() / a.norm()) for a, b in pairs)
         shown = f"{alone / len(edits) * 1e3:14.0f}{together / len(edits) * 1e3:14.0f}"
         print(f"{name:14}{shown}{differs:10.0e}")
+    print(f"\n{'asking, s':24}{'apart':>8}{'beside':>8}{'answers':>9}{'differ':>8}")
+    cases = datasets.load("atlas").cases[: args.cases]
+    for name, length in (("FT-M", 1), ("FT-M", len(cases)), ("ICE", 10), ("ICE", len(cases))):
+        chosen = cases[:8] if length == 1 else cases
+        apart_s, beside_s, n, differ = asking(registry.get(name)(lm, protocol), chosen, length)
+        label = f"{name}, {length} in a row"
+        print(f"{label:24}{apart_s:8.2f}{beside_s:8.2f}{n:9}{differ:8}")
+
+
+def asking(method: Method, cases: Sequence[Case], length: int) -> tuple[float, float, int, int]:
+    """Seconds of the questions of all sequences of so many cases: apart, beside; answers, and how many differ."""
+    seconds, said = {False: [0.0, 0.0], True: [0.0, 0.0]}, {False: list[str](), True: list[str]()}
+    method.prepare()
+    for start in range(0, len(cases), length):
+        own = cases[start : start + length]
+        method.edit([edit for case in own for edit in case.edits])
+        targets = {p.prompt: p.answers[0][0] for case in own for p in case.probes if p.answers and p.answers[0]}
+        prompts = list(dict.fromkeys(p.prompt for case in own for p in case.probes))
+        for turn, beside in itertools.product((0, 1), (False, True)):
+            spent, texts = clocked(partial(ask, method, prompts, targets, beside))
+            seconds[beside][turn] += spent
+            said[beside] += texts * (turn == 0)
+        method.undo()
+    differ = sum(a != b for a, b in zip(said[False], said[True], strict=True))
+    return min(seconds[False]), min(seconds[True]), len(said[True]), differ
+
+
+def ask(method: Method, prompts: Sequence[str], targets: Mapping[str, str], beside: bool) -> list[str]:
+    """What it says, free-running and forced; beside: both from one reading of the prompts."""
+    with method.lm.remembering():
+        method.expected = targets if beside else {}
+        free = [reply.text for reply in method.answer(prompts)]
+        return free + [forced.text for forced in method.force(list(targets), list(targets.values()))]
 
 
 def steps(lm: LanguageModel, protocol: Protocol, name: str, edit: Edit) -> list[Callable[[], Tensor]]:
