@@ -92,6 +92,7 @@ main.fillable { padding-top: 28px !important; }
   font-size: .9rem; color: var(--board-quiet); }
 .board-links a, .board-links button { color: var(--board-link); text-decoration: underline; background: none; border: 0;
   padding: 4px 2px; font: inherit; cursor: pointer; }
+.board-filters .secondary-wrap input { text-overflow: ellipsis; padding-right: 12px !important; }
 .board-chips { border: 0 !important; background: none !important; padding: 0 !important; }
 .board-chips .wrap { gap: 8px; }
 .board-chips label { border-radius: 999px !important; padding: 3px 12px !important; cursor: pointer;
