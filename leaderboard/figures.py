@@ -78,11 +78,10 @@ def _label_ends(figure: go.Figure, points: pd.DataFrame, height: int) -> None:
     # Of a pair of curves the free-running one is named; the dotted one has its colour and its marker.
     edited = edited[edited["mode"] == (FREE if FREE in set(edited["mode"]) else FORCED)]
     ends = edited.groupby("label", sort=False).last().reset_index().sort_values("value", ascending=False)
-    last = int(edited["n_edits"].max())
     per_point = (height - 76) / 105  # pixels for a percentage point, as in `_lay_out_curves`
     for n_edits, own in ends.groupby("n_edits"):
         at = [float(100 * value * per_point) for value in own["value"]]
-        placed = spread(at, _LABEL_GAP) if n_edits == last else at
+        placed = spread(at, _LABEL_GAP)
         for row, here, there in zip(own.to_dict("records"), at, placed, strict=True):
             sign = palette.style(str(row["method"])).sign
             figure.add_annotation(
