@@ -36,14 +36,20 @@ def survey(plan: Plan, store: Store | None) -> list[Work]:
     """Every cell's work, in the plan's order. `store` None: there is no database yet."""
     states: dict[str, str] = {}
     costs: dict[tuple[str, str], tuple[float, float]] = {}
+    spent: dict[str, float] = {}
     if store is not None:
         states = {row["key"]: row["state"] for row in store.cells(key=[cell.key for cell in plan.cells])}
-        costs = _costs(store)
-    return [_work(cell, plan, store, states, costs) for cell in plan.cells]
+        costs, spent = _costs(store)
+    return [_work(cell, plan, store, states, costs, spent.get(cell.key, 0.0)) for cell in plan.cells]
 
 
 def _work(
-    cell: Cell, plan: Plan, store: Store | None, states: Mapping[str, str], costs: Mapping[Any, tuple[float, float]]
+    cell: Cell,
+    plan: Plan,
+    store: Store | None,
+    states: Mapping[str, str],
+    costs: Mapping[Any, tuple[float, float]],
+    spent: float,
 ) -> Work:
     state = states.get(cell.key, "new")
     done = store.sequences_done(cell.key) if store is not None and cell.key in states else set()
@@ -53,7 +59,6 @@ def _work(
     answers = sum(len(case.probes) for case in left)
     cost = costs.get((cell.model.hash, cell.method.name))
     seconds = 0.0 if not left else None if cost is None else cost[0] * edits + cost[1] * answers
-    spent = sum(map(_spent, store.sequences(cell.key))) if store is not None and done else 0.0
     return Work(cell, state, len(cell.sequences), len(done), edits, answers, seconds, spent)
 
 
@@ -63,17 +68,21 @@ def _spent(sequence: Mapping[str, Any]) -> float:
     return float(sequence["edit_seconds"] + sequence["answer_seconds"] + apart)
 
 
-def _costs(store: Store) -> dict[tuple[str, str], tuple[float, float]]:
-    """(model hash, method) -> seconds per edit and seconds per answer asked, teacher forcing included."""
+def _costs(store: Store) -> tuple[dict[tuple[str, str], tuple[float, float]], dict[str, float]]:
+    """(model hash, method) -> seconds per edit and seconds per answer asked, teacher forcing included; cell key ->
+    seconds that its sequences took."""
+    spent: dict[str, float] = {}
     totals: dict[tuple[str, str], list[float]] = {}
     for row in store.cells(state=["done", "running", "pending", "failed"]):
         total = totals.setdefault((row["model_hash"], row["method"]), [0.0, 0.0, 0.0, 0.0])
-        for sequence in store.sequences(row["key"]):
+        sequences = store.sequences(row["key"])
+        spent[row["key"]] = sum(map(_spent, sequences))
+        for sequence in sequences:
             total[0] += sequence["edit_seconds"]
             total[1] += sequence["n_edits"]
             total[2] += sequence["answer_seconds"] + (sequence["extra"] or {}).get("forced_seconds", 0.0)
             total[3] += sequence["n_answers"]
-    return {key: (t[0] / max(t[1], 1), t[2] / t[3]) for key, t in totals.items() if t[3]}
+    return {key: (t[0] / max(t[1], 1), t[2] / t[3]) for key, t in totals.items() if t[3]}, spent
 
 
 def total_seconds(work: Sequence[Work]) -> float | None:

@@ -59,8 +59,7 @@ class LanguageModel:
         self.rows = Rows()
         self.listener: Listener | None = None
         self._closing: dict[str, list[int]] = {}
-        self._remembers = False
-        self._known: dict[tuple[tuple[int, ...], int], Scored] = {}
+        self._known: dict[tuple[tuple[int, ...], int], Scored] | None = None  # None: nothing is to be remembered
         # Taken now: an edited model in memory is still known by what it was before.
         self.hash = hash_folder(path) if path else hash_state(model)
 
@@ -222,7 +221,7 @@ class LanguageModel:
             chosen = [cut[i] for i in batch]
 
             def started(prefilled: Prefilled) -> None:
-                if can_crop(prefilled.cache):
+                if self._known is not None and can_crop(prefilled.cache):
                     with part("forced"):
                         scored = score_after(self.model, prefilled, [beside[i] for i in batch], pad, self.device)
                     for i, found in zip(batch, scored, strict=True):
@@ -253,16 +252,16 @@ class LanguageModel:
 
         Whoever enters sees to it that the model stays as it is.
         """
-        self._known, self._remembers = {}, True
+        self._known = {}
         try:
             yield
         finally:
-            self._known, self._remembers = {}, False
+            self._known = None
 
     def _beside(self, texts: Sequence[str], rows: list[list[int]], targets: Sequence[str]) -> list[list[int]]:
         """The tokens to score after each row; none where the row's own pass is not the one that `force` would make."""
         found: list[list[int]] = [[] for _ in rows]
-        chosen = [i for i, target in enumerate(targets) if target] if self._remembers else []
+        chosen = [i for i, target in enumerate(targets) if target] if self._known is not None else []
         pairs = self.encode_pairs([texts[i] for i in chosen], [targets[i] for i in chosen])
         for i, (ids, start) in zip(chosen, pairs, strict=True):
             if ids[:start] == rows[i] and len(ids) <= (self.context_limit or len(ids)):
@@ -275,7 +274,8 @@ class LanguageModel:
 
     def score(self, pairs: Sequence[Pair], batch_size: int | None = None) -> list[Forced]:
         """As `force`, for rows of token ids."""
-        known = {i: self._known[key] for i, p in enumerate(pairs) if (key := _key(*p)) in self._known}
+        memory = self._known or {}
+        known = {i: memory[key] for i, p in enumerate(pairs) if (key := _key(*p)) in memory}
         results = {i: self._forced(s, len(pairs[i].ids) - pairs[i].start) for i, s in known.items()}
         others = [i for i in range(len(pairs)) if i not in known]
         results.update(zip(others, self._score([pairs[i] for i in others], batch_size), strict=True))
