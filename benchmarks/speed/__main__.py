@@ -1,13 +1,13 @@
 """How long do editing, asking and a whole job take, here and with EasyEdit, on the same work?
 
     python -m benchmarks.speed CHECKOUT [--methods ROME,MEMIT] [--edits 10] [--rounds 3] [--questions 100]
-        [--job FT-M,ROME --counts 1,10,100] [--json]
+        [--threads 1] [--job FT-M,ROME --counts 1,10,100] [--json]
 
 CHECKOUT is a clone of github.com/zjunlp/EasyEdit. Each side has a process of its own (a new one for each method) with
-one thread, the same copy of the model in float32 on the CPU, the same edits, hyperparameters, contexts, second moments,
+as many threads (--threads, 1), the same copy of the model in float32 on the CPU, the same edits, hyperparameters, contexts, second moments,
 prompts and budget of tokens. A round runs ours, then theirs; printed are the median and the range of the rounds, and
 the ratio round by round. Processor seconds of a process don't count what other processes do meanwhile; seconds on the
-wall do.
+wall do. With more than one thread look at the wall: a thread that waits for work counts as working.
 
 Editing: seconds of `edit` here and of the entry point `apply_…_to_model` there, of one edit at a time, mean over all
 but the first. After the first and after the last edit what the edits left is compared: |ours - theirs| / |theirs| of
@@ -120,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter of edits, here and there"
     )
     parser.add_argument("--questions", type=int, default=100, help="default 100; 0: ask nothing")
+    parser.add_argument("--threads", type=int, default=1, help="of each side; default 1")
     parser.add_argument("--job", default="", metavar="METHODS", help="whole jobs; default: none, they take long")
     parser.add_argument("--counts", type=numbers, default=[1, 10, 100], help="edits of a job; default 1,10,100")
     parser.add_argument("--model", default="atlas")
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given(name, args.set)
     n_cases = max(args.edits, max(args.counts) if jobs else 0, -(-args.questions // 10))
     found: dict[str, Any] = {"edits": [], "asking": [], "jobs": [], "failed": []}
-    start = (args.checkout.resolve(), args.model, args.dataset, n_cases)
+    start = (args.checkout.resolve(), args.model, args.dataset, n_cases, args.threads)
     for name in methods:
         with contextlib.ExitStack() as own:  # what an editor leaves in a process reaches no other
             session = Session([own.enter_context(Side(side, *start)) for side in SIDES], args.rounds)

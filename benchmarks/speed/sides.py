@@ -18,14 +18,14 @@ class Failed(RuntimeError):
 
 
 class Side:
-    """One side's process, on one thread; a context."""
+    """One side's process, on so many threads; a context."""
 
-    def __init__(self, side: str, checkout: Path, model: str, dataset: str, n_cases: int) -> None:
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        environment = {**os.environ, **threads, "EASYEDIT_HOME": str(checkout), "TOKENIZERS_PARALLELISM": "false"}
+    def __init__(self, side: str, checkout: Path, model: str, dataset: str, n_cases: int, threads: int = 1) -> None:
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        environment = {**os.environ, **dict.fromkeys(names, str(threads)), "EASYEDIT_HOME": str(checkout), "TOKENIZERS_PARALLELISM": "false"}
         self.name = side
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.speed.worker", side, model, dataset, str(n_cases)],
+            [sys.executable, "-m", "benchmarks.speed.worker", side, model, dataset, str(n_cases), str(threads)],
             cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -13,12 +13,12 @@ from typing import Any
 
 
 def main() -> int:
-    side, model, dataset, n_cases = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+    side, model, dataset, n_cases, threads = *sys.argv[1:4], *map(int, sys.argv[4:6])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever is printed on the way is no answer
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     from benchmarks.speed import ours, theirs
     from benchmarks.speed.world import Stopwatch, World
     from runner.methods import easyedit
