@@ -59,7 +59,7 @@ class LanguageModel:
         self.rows = Rows()
         self.listener: Listener | None = None
         self._closing: dict[str, list[int]] = {}
-        self._known: dict[tuple[tuple[int, ...], int], Scored] | None = None  # None: nothing is to be remembered
+        self._known: dict[tuple[tuple[int, ...], int, int], Scored] | None = None  # None: nothing is to be remembered
         # Taken now: an edited model in memory is still known by what it was before.
         self.hash = hash_folder(path) if path else hash_state(model)
 
@@ -226,14 +226,14 @@ class LanguageModel:
                         scored = score_after(self.model, prefilled, [beside[i] for i in batch], pad, self.device)
                     for i, found in zip(batch, scored, strict=True):
                         if beside[i]:
-                            self._known[_key(rows[i] + beside[i], len(rows[i]))] = found
+                            self._known[_key(rows[i] + beside[i], len(rows[i]), self.rows.owner(i))] = found
 
             def grown(row: int, ids: list[int]) -> None:
                 if told is not None:
                     told(batch[row], _before(self.decode(ids), stop).rstrip("\ufffd"))
 
             with self._watching(batch, chosen, [0] * len(batch)) as watch:
-                asked = started if watch is None and any(beside[i] for i in batch) else None
+                asked = started if not self.rows.routed and any(beside[i] for i in batch) else None
                 done = greedy(
                     self.model, chosen, new, self.end_ids, pad, self.device, last, watch, told and grown, asked
                 )
@@ -275,20 +275,21 @@ class LanguageModel:
     def score(self, pairs: Sequence[Pair], batch_size: int | None = None) -> list[Forced]:
         """As `force`, for rows of token ids."""
         memory = self._known or {}
-        known = {i: memory[key] for i, p in enumerate(pairs) if (key := _key(*p)) in memory}
+        known = {i: memory[key] for i, p in enumerate(pairs) if (key := _key(*p, self.rows.owner(i))) in memory}
         results = {i: self._forced(s, len(pairs[i].ids) - pairs[i].start) for i, s in known.items()}
         others = [i for i in range(len(pairs)) if i not in known]
-        results.update(zip(others, self._score([pairs[i] for i in others], batch_size), strict=True))
+        results.update(zip(others, self._score([pairs[i] for i in others], batch_size, others), strict=True))
         return [results[i] for i in range(len(pairs))]
 
-    def _score(self, pairs: Sequence[Pair], batch_size: int | None) -> list[Forced]:
+    def _score(self, pairs: Sequence[Pair], batch_size: int | None, places: Sequence[int]) -> list[Forced]:
+        """places: of each pair, its place among what was asked."""
         limit = self.context_limit
         cut = [p.ids if limit is None else self._cut(p.ids, limit) for p in pairs]
         lengths = [min(len(p.ids) - p.start, len(ids) - 1) for p, ids in zip(pairs, cut, strict=True)]
 
         def work(batch: list[int]) -> list[Forced]:
             rows, sizes = [cut[i] for i in batch], [lengths[i] for i in batch]
-            with self._watching(batch, rows, sizes) as watch:
+            with self._watching([places[i] for i in batch], rows, sizes) as watch:
                 scored = score_targets(self.model, rows, sizes, self.tokenizer.pad_token_id, self.device, watch)
             return [
                 self._forced(s, lengths[i], len(cut[i]) < len(pairs[i].ids)) for i, s in zip(batch, scored, strict=True)
@@ -325,8 +326,8 @@ class LanguageModel:
         return results
 
 
-def _key(ids: Sequence[int], start: int) -> tuple[tuple[int, ...], int]:
-    return tuple(ids), start
+def _key(ids: Sequence[int], start: int, owner: int) -> tuple[tuple[int, ...], int, int]:
+    return tuple(ids), start, owner
 
 
 def _before(text: str, characters: str) -> str:

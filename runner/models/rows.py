@@ -13,29 +13,44 @@ class Rows:
     """The pass that `LanguageModel.generate` or `force` is running, for hooks inside the model.
 
     inputs: index, in the list that was given, of each row's input; None outside of such a pass.
+    owners: of each input, which of several edited models answers it; None where there is only one.
     starts, ends: [rows], the columns of each row's first token and of its text's last one (before the target, when
     forced); None in a pass over one new token per row.
     watched: whether hooks read this. All rows are then run whole: a shared beginning may differ from row to row.
+    routed: whether some of them decide by a row's text how it goes on, in the pass that reads the text.
     """
 
     def __init__(self) -> None:
         self.inputs: list[int] | None = None
+        self.owners: Sequence[int] | None = None
         self.starts: Tensor | None = None
         self.ends: Tensor | None = None
         self._watchers = 0
+        self._routers = 0
 
     @property
     def watched(self) -> bool:
         """Whether hooks read this."""
         return self._watchers > 0
 
-    def watch(self) -> None:
-        """Count a method whose hooks read this, until it calls `leave`."""
-        self._watchers += 1
+    @property
+    def routed(self) -> bool:
+        """Whether some hooks decide by a row's text."""
+        return self._routers > 0
 
-    def leave(self) -> None:
+    def watch(self, routes: bool = True) -> None:
+        """Count code that reads this, until it calls `leave`. routes: it decides by a row's text."""
+        self._watchers += 1
+        self._routers += routes
+
+    def leave(self, routes: bool = True) -> None:
         """The opposite of `watch`."""
         self._watchers -= 1
+        self._routers -= routes
+
+    def owner(self, index: int) -> int:
+        """Which model answers an input; 0 where there is only one."""
+        return 0 if self.owners is None else self.owners[index]
 
     def begin(self, inputs: Sequence[int], lengths: Sequence[int], targets: Sequence[int], device: Any) -> None:
         """A first pass over left-padded rows. lengths: tokens of each; targets: how many of them are its target's."""
