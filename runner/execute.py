@@ -5,8 +5,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from runner.cells import BASE_METHOD, Cell, canonical_hash
 from runner.datasets import plain
@@ -14,15 +15,18 @@ from runner.errors import UserError
 from runner.fingerprint import Fingerprint, count_hooks, fingerprint
 from runner.methods.base import Method, WeightMethod
 from runner.methods.tail import hand_out
+from runner.methods.variants import NotTogether
 from runner.metrics import collapse
 from runner.models.batch import keeps_states
 from runner.sequence import SequenceResult, now, run_sequence, warm_up
+from runner.together import Begun, can_together, learns_in_step, run_together
 from runner.types import Case, Edit
 
 if TYPE_CHECKING:
     from runner.models.lm import LanguageModel
 
-TOGETHER = 16  # sequences whose first edits may be worked out together
+TOGETHER = 16  # sequences that may share work
+ALONE = 2  # the first sequences of a cell, which don't: what they take is what an edit and an answer cost
 ABILITY_TOKENS = 16  # of one answer about the atlas; its names are shorter
 OnSequence = Callable[[int, SequenceResult], None]
 
@@ -35,81 +39,129 @@ def execute_cell(
     clean: Fingerprint,
     done: Container[int],
     on_sequence: OnSequence,
+    together: bool = True,
 ) -> None:
     """Run the sequences of a cell whose positions are not in `done`; hand each to `on_sequence` as it ends.
 
-    cases: by id, at least those of the cell. clean: the unedited model's fingerprint. Whatever a method raises goes
-    through; the sequences handed over before stay valid.
+    cases: by id, at least those of the cell. clean: the unedited model's fingerprint. together: sequences may
+    share work. Whatever a method raises goes through; the sequences handed over before stay valid.
     """
-
-    def make_method() -> Method:
-        return method_class(lm, cell.settings.protocol, cell.method.hparams, cell.seed)
-
-    edits_model = cell.method.name != BASE_METHOD
-    foresees = method_class.foresee is not Method.foresee
+    work = _Work(cell, lm, method_class, cases, clean, together)
     to_do = [position for position in range(len(cell.sequences)) if position not in done]
-    prepared = _warm_up_once(cell, lm, make_method, cases[cell.sequences[to_do[0]][0]], edits_model) if to_do else 0.0
-    for position, case_ids in enumerate(cell.sequences):
-        if position in done:
-            continue
-        ahead, seconds = _foresee(cell, lm, make_method, cases, position) if foresees else ({}, 0.0)
+    prepared = work.warm_up(to_do[0]) if to_do else 0.0
+    for start in range(0, len(cell.sequences), TOGETHER):
+        block = range(start, min(start + TOGETHER, len(cell.sequences)))
+        for position, result in work.block([p for p in block if p not in done], list(block)):
+            if position == to_do[0] and prepared:
+                result.timing.extra["prepare_seconds"] = result.timing.extra.get("prepare_seconds", 0.0) + prepared
+            if position == 0 and result.hparams != cell.method.hparams:
+                result.timing.extra["hparams"] = result.hparams
+            on_sequence(position, result)
 
-        def make_ahead(ahead: Mapping[Edit, Any] = ahead) -> Method:
-            method = make_method()
-            method.ahead = ahead
-            return method
 
-        result = run_sequence(
-            lm,
-            make_ahead,
-            [cases[case_id] for case_id in case_ids],
-            edits_model,
-            cell.seed * 1_000_003 + position,
-            clean,
-            partial(record, lm, clean, position == 0),
+@dataclass
+class _Work:
+    """What the sequences of one call share; arguments of `execute_cell`."""
+
+    cell: Cell
+    lm: LanguageModel
+    method_class: type[Method]
+    cases: Mapping[str, Case]
+    clean: Fingerprint
+    together: bool
+
+    @property
+    def edits_model(self) -> bool:
+        """Whether anything is edited."""
+        return self.cell.method.name != BASE_METHOD
+
+    def make_method(self, ahead: Mapping[Edit, Any] | None = None) -> Method:
+        """A fresh method. ahead: what was foreseen."""
+        cell = self.cell
+        method = self.method_class(self.lm, cell.settings.protocol, cell.method.hparams, cell.seed)
+        method.ahead = ahead or {}
+        return method
+
+    def cases_of(self, position: int) -> list[Case]:
+        """The cases of a sequence."""
+        return [self.cases[case_id] for case_id in self.cell.sequences[position]]
+
+    def seed(self, position: int) -> int:
+        """A sequence's own seed."""
+        return self.cell.seed * 1_000_003 + position
+
+    def warm_up(self, position: int) -> float:
+        """A warm-up (`sequence.warm_up`) unless this model has had one with this method; seconds of preparing it."""
+        known = _warm.setdefault(self.lm, set())
+        method = self.cell.method
+        key = canonical_hash([method.name, method.hparams, self.cell.settings.protocol.to_json()])
+        if key in known:
+            return 0.0
+        known.add(key)
+        return warm_up(self.lm, self.make_method, self.cases_of(position)[0], self.edits_model, self.cell.seed)
+
+    def block(self, to_do: Sequence[int], block: Sequence[int]) -> Iterator[tuple[int, SequenceResult]]:
+        """The results of the sequences at `to_do`, some of the block that may share work.
+
+        Who shares with whom is the same whether or not some are done, so that a continued run repeats every rounding.
+        """
+        shared = [p for p in block if p >= ALONE] if self.together and self.edits_model else []
+        if len(shared) < 2:
+            shared = []
+        for position in (p for p in to_do if p not in shared):
+            yield position, self.alone(position, {})
+        left = [p for p in to_do if p in shared]
+        if not left:
+            return
+        learns = learns_in_step(self.method_class)  # then nothing need be foreseen
+        results = self.beside(shared, {}) if learns else {}
+        foreseen, seconds = ({}, 0.0) if results else self.foresee(shared)
+        results = results or self.beside(shared, foreseen)
+        for position in left:
+            result = results[position] if results else self.alone(position, foreseen)
+            if foreseen:
+                result.timing.edit_seconds += seconds
+                result.timing.extra["together"] = len(shared)
+            yield position, result
+
+    def alone(self, position: int, ahead: Mapping[Edit, Any]) -> SequenceResult:
+        """One sequence by itself."""
+        return run_sequence(
+            self.lm,
+            partial(self.make_method, ahead),
+            self.cases_of(position),
+            self.edits_model,
+            self.seed(position),
+            self.clean,
+            partial(record, self.lm, self.clean, position == 0),
         )
-        result.timing.edit_seconds += seconds
-        if position == to_do[0] and prepared:
-            result.timing.extra["prepare_seconds"] = result.timing.extra.get("prepare_seconds", 0.0) + prepared
-        if position == 0 and result.hparams != cell.method.hparams:
-            result.timing.extra["hparams"] = result.hparams
-        on_sequence(position, result)
 
+    def beside(self, positions: Sequence[int], ahead: Mapping[Edit, Any]) -> dict[int, SequenceResult]:
+        """The sequences asked together, by position; none where this method or model does not allow it."""
+        apart = _apart.setdefault(self.lm, set())
+        if self.method_class in apart or not can_together(self.method_class, len(self.cell.sequences[0])):
+            return {}
+        begun = []
+        for position in positions:
+            method = cast(WeightMethod, self.make_method(ahead))
+            measure = partial(record, self.lm, self.clean, position == 0)
+            begun.append(Begun(method, self.cases_of(position), self.seed(position), measure))
+        try:
+            return dict(zip(positions, run_together(self.lm, begun, self.clean), strict=True))
+        except NotTogether:
+            apart.add(self.method_class)
+        except (RuntimeError, ValueError, ArithmeticError):
+            pass  # run one by one, where what is wrong with one sequence belongs to it alone
+        return {}
 
-_unedited: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
-_ahead: weakref.WeakKeyDictionary[Any, tuple[Any, Mapping[Edit, Any], float]] = weakref.WeakKeyDictionary()
-_warm: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
-
-
-def _warm_up_once(
-    cell: Cell, lm: LanguageModel, make_method: Callable[[], Method], case: Case, edits_model: bool
-) -> float:
-    """A warm-up (`sequence.warm_up`) unless this model has had one with this method; seconds of preparing it."""
-    known = _warm.setdefault(lm, set())
-    key = canonical_hash([cell.method.name, cell.method.hparams, cell.settings.protocol.to_json()])
-    if key in known:
-        return 0.0
-    known.add(key)
-    return warm_up(lm, make_method, case, edits_model, cell.seed)
-
-
-def _foresee(
-    cell: Cell, lm: LanguageModel, make_method: Callable[[], Method], cases: Mapping[str, Case], position: int
-) -> tuple[Mapping[Edit, Any], float]:
-    """What the method works out at once for the sequences beside this one (`Method.foresee`), and this one's share of
-    the seconds.
-
-    The sequences are always the same, whether or not some are done, so that a continued run repeats every rounding.
-    """
-    first = position - position % TOGETHER
-    sequences = cell.sequences[first : first + TOGETHER]
-    if len(sequences) < 2:
-        return {}, 0.0
-    key = (cell.key, first)
-    if _ahead.get(lm, (None,))[0] != key:
+    def foresee(self, positions: Sequence[int]) -> tuple[Mapping[Edit, Any], float]:
+        """What the method works out at once for these sequences (`Method.foresee`), and each one's share of the
+        seconds."""
+        if self.method_class.foresee is Method.foresee:
+            return {}, 0.0
         values: Mapping[Edit, Any] = {}
-        start, method = now(lm), make_method()
-        edits = [edit for ids in sequences for edit in cases[ids[0]].edits[:1] if edit.has_prompt]
+        start, method = now(self.lm), self.make_method()
+        edits = [edit for p in positions for edit in self.cases_of(p)[0].edits[:1] if edit.has_prompt]
         try:
             method.prepare()
             values = method.foresee(edits)
@@ -117,8 +169,12 @@ def _foresee(
             pass  # worked out one by one, where what is wrong with one edit belongs to it alone
         finally:
             method.undo()
-        _ahead[lm] = (key, values, (now(lm) - start) / len(sequences))
-    return _ahead[lm][1:]
+        return values, (now(self.lm) - start) / len(positions)
+
+
+_unedited: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+_warm: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+_apart: weakref.WeakKeyDictionary[Any, set[type[Method]]] = weakref.WeakKeyDictionary()  # methods whose sequences are
 
 
 def record(lm: LanguageModel, clean: Fingerprint, first: bool, method: Method) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -38,13 +38,18 @@ def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
-@torch.no_grad()
 def not_finite(model: nn.Module) -> list[str]:
     """Names of parameters that hold a NaN or an infinity."""
+    return not_finite_among(model.named_parameters())
+
+
+@torch.no_grad()
+def not_finite_among(named: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """Names of tensors that hold a NaN or an infinity."""
     # The sum of a tensor is finite only if every value is; a sum that overflows float32 has collapsed as well.
     return [
         name
-        for name, tensor in model.named_parameters()
+        for name, tensor in named
         if tensor.is_floating_point() and not math.isfinite(float(_sum(tensor.detach().reshape(-1), torch.float32)))
     ]
 

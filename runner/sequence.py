@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,11 @@ from runner.methods.subject import EditError
 from runner.models.batch import is_out_of_memory
 from runner.models.memory import peak, reset_peak
 from runner.parts import measured
-from runner.types import Answer, Case, Edit, Timing
+from runner.types import Answer, Case, Edit, Reply, Timing
 
 if TYPE_CHECKING:
     from runner.methods.base import Method
+    from runner.models.force import Forced
     from runner.models.lm import LanguageModel
 
 MAX_LISTED = 20  # failed edits kept in a sequence's record
@@ -61,28 +62,21 @@ def run_sequence(
     many.
     Raises UndoError when the model differs afterwards from `clean`.
     """
-    _seed_all(seed)
+    seed_all(seed)
     reset_peak(lm.device)
     timing = Timing()
     method = make_method()
     try:
         if edits_model:
-            cases, given = [case for case in cases if _applicable(method, case)], cases
-            if len(cases) < len(given):
-                timing.extra["not_applicable"] = len(given) - len(cases)
-            failed = _edit(lm, method, [edit for case in cases for edit in case.edits], timing)
-            if failed:
-                timing.extra["failed_edits"] = len(failed)
-                timing.extra["failed_edits_listed"] = failed[:MAX_LISTED]
-            broken = not_finite(lm.model)
-            if broken:
-                timing.extra["collapsed"] = broken[:MAX_LISTED]
+            cases = applicable(method, cases, timing)
+            failed = make_edits(lm, method, edits_of(cases), timing)
+            note_edited(timing, failed, not_finite(lm.model))
         hparams = method.resolved_hparams()
         timing.storage_bytes = method.storage_bytes()
         modes = method.protocol.modes
         with lm.remembering():
             if "forced" in modes:
-                method.expected = {prompt: target for _, _, (prompt, target) in reversed(_forced_questions(cases))}
+                method.expected = {prompt: target for _, _, (prompt, target) in reversed(forced_questions(cases))}
             answers = _ask_free(lm, method, cases, timing) if "free" in modes else []
             answers += _ask_forced(lm, method, cases, timing) if "forced" in modes else []
         timing.peak_memory_bytes = peak(lm.device)
@@ -90,10 +84,29 @@ def run_sequence(
             timing.extra.update(measure(method))
     finally:
         method.undo()
+    check_undone(lm, clean)
+    return SequenceResult(answers, timing, hparams)
+
+
+def check_undone(lm: LanguageModel, clean: Fingerprint) -> None:
+    """Raise UndoError when the model differs from `clean`."""
     changed = differences(clean, fingerprint(lm.model))
     if changed:
         raise UndoError(f"undo left {len(changed)} of the model's parts changed, first {changed[0]}")
-    return SequenceResult(answers, timing, hparams)
+
+
+def edits_of(cases: Sequence[Case]) -> list[Edit]:
+    """All edits of the cases, in order."""
+    return [edit for case in cases for edit in case.edits]
+
+
+def note_edited(timing: Timing, failed: Sequence[str], broken: Sequence[str]) -> None:
+    """Note what editing left: why edits could not be made, and the weights that are not finite."""
+    if failed:
+        timing.extra["failed_edits"] = len(failed)
+        timing.extra["failed_edits_listed"] = list(failed[:MAX_LISTED])
+    if broken:
+        timing.extra["collapsed"] = list(broken[:MAX_LISTED])
 
 
 def warm_up(lm: LanguageModel, make_method: Callable[[], Method], case: Case, edits_model: bool, seed: int) -> float:
@@ -101,12 +114,12 @@ def warm_up(lm: LanguageModel, make_method: Callable[[], Method], case: Case, ed
 
     Returns the seconds that preparing the method took, such as measuring second moments; they are paid once, too.
     """
-    _seed_all(seed)
+    seed_all(seed)
     method = make_method()
     start = now(lm)
     seconds = 0.0
     try:
-        if edits_model and _applicable(method, case):
+        if edits_model and applicable(method, [case], Timing()):
             method.prepare()
             seconds = now(lm) - start
             with suppress(EditError, RuntimeError, ValueError, ArithmeticError):
@@ -122,13 +135,17 @@ def warm_up(lm: LanguageModel, make_method: Callable[[], Method], case: Case, ed
     return seconds
 
 
-def _applicable(method: Method, case: Case) -> bool:
-    """Whether the method can make every edit of the case: a statement alone says nothing of a prompt to change."""
-    return method.takes_statements() or all(edit.has_prompt for edit in case.edits)
+def applicable(method: Method, cases: Sequence[Case], timing: Timing) -> list[Case]:
+    """The cases whose every edit the method can make (a statement alone says nothing of a prompt to change); `timing`
+    notes how many it can't."""
+    kept = [case for case in cases if method.takes_statements() or all(edit.has_prompt for edit in case.edits)]
+    if len(kept) < len(cases):
+        timing.extra["not_applicable"] = len(cases) - len(kept)
+    return kept
 
 
-def _edit(lm: LanguageModel, method: Method, edits: Sequence[Edit], timing: Timing) -> list[str]:
-    """Apply the edits one by one; returns why those that could not be applied were not."""
+def make_edits(lm: LanguageModel, method: Method, edits: Sequence[Edit], timing: Timing) -> list[str]:
+    """Apply the edits one by one, timed; returns why those that could not be applied were not."""
     failed: list[str] = []
     start = now(lm)
     method.prepare()
@@ -151,8 +168,7 @@ def _edit(lm: LanguageModel, method: Method, edits: Sequence[Edit], timing: Timi
 
 
 def _ask_free(lm: LanguageModel, method: Method, cases: Sequence[Case], timing: Timing) -> list[Answer]:
-    questions = [(case.id, index, probe.prompt) for case in cases for index, probe in enumerate(case.probes)]
-    unique = _distinct(prompt for _, _, prompt in questions)
+    unique = prompts_of(cases)
     start = now(lm)
     with measured(lambda: now(lm)) as parts:
         replies = dict(zip(unique, method.answer(unique), strict=True)) if unique else {}
@@ -162,31 +178,45 @@ def _ask_free(lm: LanguageModel, method: Method, cases: Sequence[Case], timing: 
     timing.answer_seconds = now(lm) - start - forced
     if parts:
         timing.extra["answer_parts"] = parts
-    timing.n_answers = len(unique)
+    return free_answers(cases, replies, timing)
+
+
+def prompts_of(cases: Sequence[Case]) -> list[str]:
+    """What is asked freely, each prompt once."""
+    return distinct(probe.prompt for case in cases for probe in case.probes)
+
+
+def free_answers(cases: Sequence[Case], replies: Mapping[str, Reply], timing: Timing) -> list[Answer]:
+    """The replies, by prompt, as answers of every probe that has the prompt; `timing` gets the counts."""
+    timing.n_answers = len(replies)
     timing.n_tokens = sum(reply.tokens for reply in replies.values())
     answers = []
-    for case_id, index, prompt in questions:
-        reply = replies[prompt]
-        answers.append(Answer(case_id, index, "free", reply.text, reply.trace, reply.consulted, reply.tokens))
+    for case in cases:
+        for index, probe in enumerate(case.probes):
+            reply = replies[probe.prompt]
+            answers.append(Answer(case.id, index, "free", reply.text, reply.trace, reply.consulted, reply.tokens))
     return answers
 
 
 def _ask_forced(lm: LanguageModel, method: Method, cases: Sequence[Case], timing: Timing) -> list[Answer]:
     """Teacher forcing on the first alias of the first answer; a probe without a known answer has none."""
-    questions = _forced_questions(cases)
-    unique = _distinct(pair for _, _, pair in questions)
+    unique = distinct(pair for _, _, pair in forced_questions(cases))
     start = now(lm)
     forced = method.force([prompt for prompt, _ in unique], [target for _, target in unique]) if unique else []
     timing.extra["forced_seconds"] = timing.extra.get("forced_seconds", 0.0) + now(lm) - start
-    timing.extra["n_forced"] = len(unique)
-    results = dict(zip(unique, forced, strict=True))
+    return forced_answers(cases, dict(zip(unique, forced, strict=True)), timing)
+
+
+def forced_answers(cases: Sequence[Case], results: Mapping[tuple[str, str], Forced], timing: Timing) -> list[Answer]:
+    """The results, by prompt and target, as answers of every probe that has both; `timing` gets their number."""
+    timing.extra["n_forced"] = len(results)
     return [
         Answer(case_id, index, "forced", results[pair].text, tokens=results[pair].tokens, forced=results[pair].share)
-        for case_id, index, pair in questions
+        for case_id, index, pair in forced_questions(cases)
     ]
 
 
-def _forced_questions(cases: Sequence[Case]) -> list[tuple[str, int, tuple[str, str]]]:
+def forced_questions(cases: Sequence[Case]) -> list[tuple[str, int, tuple[str, str]]]:
     """Case, number of the probe, its prompt and target."""
     return [
         (case.id, index, (probe.prompt, probe.answers[0][0]))
@@ -196,11 +226,13 @@ def _forced_questions(cases: Sequence[Case]) -> list[tuple[str, int, tuple[str, 
     ]
 
 
-def _distinct(values: Iterable[Any]) -> list[Any]:
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """The values in order, each once."""
     return list(dict.fromkeys(values))
 
 
-def _seed_all(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Fresh random states: what a sequence draws depends on its own seed alone."""
     random.seed(seed)
     torch.manual_seed(seed)
 

@@ -208,6 +208,7 @@ class WeightMethod(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._originals: dict[str, Tensor] = {}
+        self.aside: dict[str, Tensor] = {}  # the changed values while they are out of the model
 
     def touch(self, name: str) -> nn.Parameter:
         """The parameter of this full name, with a copy of its original put aside. Call before changing it."""
@@ -227,6 +228,36 @@ class WeightMethod(Method):
         parameter: Tensor = self.lm.model.get_parameter(name).detach()
         return parameter
 
+    def put_aside(self) -> None:
+        """Take the changes out of the model, which is then unedited, and keep them in `aside` (name -> value)."""
+        import torch
+
+        parameters = {name: self.lm.model.get_parameter(name) for name in self._originals}
+        self.aside = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(self._originals[name])
+
+    def take_up(self) -> None:
+        """Bring the changes that were put aside back into the model."""
+        import torch
+
+        with torch.no_grad():
+            for name, value in self.aside.items():
+                self.touch(name).copy_(value)
+        self.aside = {}
+
+    @classmethod
+    def edit_in_step(cls, methods: Sequence[WeightMethod], edits: Sequence[Edit]) -> None:
+        """Apply one edit to each of several sequences, whose changes so far have been put aside, as `edit` would.
+
+        By default one after the other; methods that can learn them in one batch do.
+        """
+        for method, edit in zip(methods, edits, strict=True):
+            method.take_up()
+            method.edit([edit])
+            method.put_aside()
+
     def storage_bytes(self) -> int:
         """The size of every changed parameter: a dense change has to be kept whole."""
         return sum(value.numel() * value.element_size() for value in self._originals.values())
@@ -239,4 +270,5 @@ class WeightMethod(Method):
             for name, value in self._originals.items():
                 self.lm.model.get_parameter(name).copy_(value)
         self._originals.clear()
+        self.aside = {}
         super().undo()

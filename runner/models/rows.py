@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ class Rows:
     forced); None in a pass over one new token per row.
     watched: whether hooks read this. All rows are then run whole: a shared beginning may differ from row to row.
     routed: whether some of them decide by a row's text how it goes on, in the pass that reads the text.
+    begun: such passes so far.
     """
 
     def __init__(self) -> None:
@@ -25,6 +27,7 @@ class Rows:
         self.owners: Sequence[int] | None = None
         self.starts: Tensor | None = None
         self.ends: Tensor | None = None
+        self.begun = 0
         self._watchers = 0
         self._routers = 0
 
@@ -55,9 +58,24 @@ class Rows:
     def begin(self, inputs: Sequence[int], lengths: Sequence[int], targets: Sequence[int], device: Any) -> None:
         """A first pass over left-padded rows. lengths: tokens of each; targets: how many of them are its target's."""
         width = max(lengths)
+        self.begun += 1
         self.inputs = list(inputs)
         self.starts = torch.tensor([width - length for length in lengths], device=device)
         self.ends = torch.tensor([width - 1 - target for target in targets], device=device)
+
+    @contextmanager
+    def only(self, places: Sequence[int]) -> Iterator[None]:
+        """A part of the first pass: these rows of it, aligned to the longest of them."""
+        whole = self.inputs, self.starts, self.ends
+        if self.inputs is not None and self.starts is not None and self.ends is not None:
+            at = torch.tensor(list(places), device=self.starts.device)
+            starts, ends = self.starts[at], self.ends[at]
+            self.inputs = [self.inputs[i] for i in places]
+            self.starts, self.ends = starts - starts.min(), ends - starts.min()
+        try:
+            yield
+        finally:
+            self.inputs, self.starts, self.ends = whole
 
     def keep(self, kept: Tensor) -> None:
         """Some rows have left the batch; `kept` are the places of those that are still there."""

@@ -67,6 +67,7 @@ def test_a_fact_that_is_done_leaves_the_batch_and_changes_no_other():
 @pytest.mark.parametrize("name", ["ROME", "MEMIT", "PMET", "GRACE"])
 def test_sequences_of_one_edit_give_the_answers_of_edits_made_alone(name, tmp_path, monkeypatch):
     monkeypatch.setenv("PALIMPSEST_CACHE", str(tmp_path))
+    monkeypatch.setattr(execute, "ALONE", 0)
     lm = taught("llama")
     clean, cls = fingerprint(lm.model), registry.get(name)
     layered = {"layer": 1} if name == "ROME" else {"layers": [0, 1]}
@@ -81,7 +82,6 @@ def test_sequences_of_one_edit_give_the_answers_of_edits_made_alone(name, tmp_pa
     cell = Cell("k", None, ModelRef("m", "m", "h"), MethodRef(name, given), "d", "h", 1, 0, tuple(cases), settings)
 
     def run(done: tuple[int, ...] = ()) -> dict[int, list[tuple[str, float | None]]]:
-        execute._ahead.clear()
         found = {}
         execute.execute_cell(
             cell, lm, cls, cases, clean, done,
