@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from runner.models.rows import Rows
+
 T = TypeVar("T")
 SHARED_PREFIX = 32  # tokens; below this, a separate pass costs more than it saves
+# By whether on the CPU: the tokens that one more pass costs as much as, and the most tokens of a pass. A pass of more
+# than that gains nothing on the CPU and leaves its caches.
+PASS_TOKENS = {True: (64, 1024), False: (4096, 1 << 40)}
 
 
 @dataclass
@@ -90,36 +96,90 @@ def common_prefix(rows: Sequence[Sequence[int]]) -> int:
 
 
 def prefill(
-    model: Any, rows: Sequence[Sequence[int]], pad: int, keep: int = 1, device: Any = "cpu", share: bool = True
+    model: Any, rows: Sequence[Sequence[int]], pad: int, keep: int = 1, device: Any = "cpu", watch: Rows | None = None
 ) -> Prefilled:
     """Run a batch of token rows and return the logits of the last `keep` positions with the cache.
 
     keep: a position before a row's first token holds no meaning and must not be read by the caller.
-    share: whether a beginning that all rows share may be run for one of them.
+    watch: is told which rows run, when hooks read it. Otherwise a beginning that all rows share may be run for one.
     """
-    from runner.models.cache import new_cache
+    from runner.models.cache import can_crop, joined, new_cache
+
+    whole = not (can_share_prefix(model) and can_crop(new_cache(model)))
+    places, parts = zip(*passes(model, rows, pad, [keep] * len(rows), device, watch, whole), strict=True)
+    if len(parts) == 1:
+        return cast(Prefilled, parts[0])
+    # Each row stays at the right end, where its own pass had it.
+    n, width = len(rows), max(part.mask.shape[1] for part in parts)
+    kept = max(part.logits.shape[1] for part in parts)
+    logits = parts[0].logits.new_zeros(n, kept, parts[0].logits.shape[2])
+    mask = parts[0].mask.new_zeros(n, width)
+    for where, part in zip(places, parts, strict=True):
+        logits[where, kept - part.logits.shape[1] :] = part.logits
+        mask[where, width - part.mask.shape[1] :] = part.mask
+    return Prefilled(logits, joined([part.cache for part in parts], places), mask, mask.sum(1))
+
+
+def passes(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    pad: int,
+    keep: Sequence[int],
+    device: Any,
+    watch: Rows | None = None,
+    whole: bool = False,
+) -> Iterator[tuple[list[int], Prefilled]]:
+    """Run a batch in one or more passes over rows of about equal length: which rows (ascending), and what came of them.
+
+    keep: of each row; a pass keeps what its rows need at most. whole: in one pass. The rest as for `prefill`.
+    """
+    from runner.models.cache import can_crop, new_cache, spread
 
     past = new_cache(model)
-    n = len(rows)
-    shared = common_prefix(rows) if share and n > 1 and can_share_prefix(model) else 0
-    shared = min(shared, max(0, min(map(len, rows)) - keep))
-    head = torch.zeros(n, 0, dtype=torch.long, device=device)
+    shared = common_prefix(rows) if watch is None and len(rows) > 1 and can_share_prefix(model) else 0
+    shared = min(shared, max(0, min(len(row) - kept for row, kept in zip(rows, keep, strict=True))))
     if shared >= SHARED_PREFIX:
         first = torch.tensor([list(rows[0][:shared])], device=device)
-        where = torch.arange(shared, device=device)[None]
-        forward(model, first, torch.ones_like(first), where, past, 1)
-        past.batch_repeat_interleave(n)
-        head = torch.ones(n, shared, dtype=torch.long, device=device)
-        rows = [row[shared:] for row in rows]
+        forward(model, first, torch.ones_like(first), torch.arange(shared, device=device)[None], past, 1)
+        whole = whole or not can_crop(past)
     else:
         shared = 0
-    width = max(map(len, rows))
-    ids = torch.tensor([[pad] * (width - len(r)) + list(r) for r in rows], device=device)
-    tail = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=device)
-    mask = torch.cat([head, tail], 1)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
-    logits = forward(model, ids, mask, positions, past, min(keep, width))
-    return Prefilled(logits, past, mask, mask.sum(1))
+    lengths = [len(row) - shared for row in rows]
+    for where in [list(range(len(rows)))] if whole else pieces(lengths, device):
+        width = max(lengths[i] for i in where)
+        own = [(width - lengths[i], rows[i][shared:]) for i in where]
+        ids = torch.tensor([[pad] * padding + list(row) for padding, row in own], device=device)
+        tail = torch.tensor([[0] * padding + [1] * len(row) for padding, row in own], device=device)
+        mask = torch.cat([tail.new_ones(len(where), shared), tail], 1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
+        cache = new_cache(model) if not shared else spread(past, len(where))
+        with nullcontext() if watch is None else watch.only(where):
+            logits = forward(model, ids, mask, positions, cache, min(width, max(keep[i] for i in where)))
+        yield where, Prefilled(logits, cache, mask, mask.sum(1))
+
+
+def pieces(lengths: Sequence[int], device: Any) -> list[list[int]]:
+    """Rows of these lengths cut into passes (places, ascending), longest first, at least cost of padding and passes.
+
+    A pass costs as much as so many tokens more (`PASS_TOKENS`): measured on a small model on a CPU; on a GPU a pass is
+    bound by its number of operations, so that only large batches are cut.
+    """
+    a_pass, most = PASS_TOKENS[torch.device(device).type == "cpu"]
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    # Of the rows up to each end, sorted: what they cost at least, and where their last pass begins.
+    ends = [n for n in range(1, len(order)) if lengths[order[n - 1]] < lengths[order[n]]] + [len(order)]
+    best: dict[int, tuple[int, int]] = {0: (0, 0)}
+    for end in ends:
+        width = lengths[order[end - 1]]
+        best[end] = min((cost + a_pass + (end - start) * width, start) for start, (cost, _) in best.items())
+    found, end = [], len(order)
+    while end:
+        start = best[end][1]
+        parts = -(-(end - start) * lengths[order[end - 1]] // most)
+        size = -(-(end - start) // parts)
+        found += [sorted(order[at : min(at + size, end)]) for at in range(start, end, size)]
+        end = start
+    return found
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

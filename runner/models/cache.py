@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from torch import Tensor
 from transformers import DynamicCache
@@ -37,6 +38,30 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = keys[..., :end, :], values[..., :end, :]
         return self.keys, self.values
 
+    def spread(self, rows: int) -> RoomyLayer:
+        """A layer for so many rows that all begin with what this one, of one row, holds. Nothing is copied yet."""
+        other = RoomyLayer()
+        if self.keys is not None and self.values is not None:
+            other.lazy_initialization(self.keys, self.values)
+            other.keys, other.values = (t.expand(rows, -1, -1, -1) for t in (self.keys, self.values))
+        return other
+
+    def take(self, layers: Sequence[RoomyLayer], places: Sequence[Sequence[int]]) -> None:
+        """Fill this empty layer with the rows of others, aligned at their last tokens; the others are emptied.
+
+        places: of each of the others, where its rows go. Padding in front of a row is zero.
+        """
+        filled = [(layer.keys, layer.values) for layer in layers]
+        firsts, seconds = [k for k, _ in filled if k is not None], [v for _, v in filled if v is not None]
+        if not firsts:
+            return
+        self.lazy_initialization(firsts[0], seconds[0])
+        self._buffers = (_aligned(firsts, places), _aligned(seconds, places))
+        end = max(keys.shape[-2] for keys in firsts)
+        self.keys, self.values = (buffer[..., :end, :] for buffer in self._buffers)
+        for layer in layers:
+            layer.reset()
+
     def _fits(self, end: int) -> bool:
         """Whether the keys still live in the buffer (rows may have been dropped since) and it is long enough."""
         assert self._buffers is not None and self.keys is not None
@@ -47,6 +72,19 @@ def _with_room(filled: Tensor, end: int) -> Tensor:
     rows, heads, tokens, size = filled.shape
     buffer = filled.new_empty(rows, heads, end + ROOM, size)
     buffer[..., :tokens, :] = filled
+    return buffer
+
+
+def _aligned(parts: Sequence[Tensor], places: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of several [rows, heads, tokens, size] in one buffer with room; zeros in front of the shorter ones."""
+    end = max(part.shape[-2] for part in parts)
+    _, heads, _, size = parts[0].shape
+    buffer = parts[0].new_empty(sum(map(len, places)), heads, end + ROOM, size)
+    for part, where in zip(parts, places, strict=True):
+        start = end - part.shape[-2]
+        at: Any = slice(where[0], where[-1] + 1) if where[-1] - where[0] == len(where) - 1 else list(where)
+        buffer[at, :, :start] = 0
+        buffer[at, :, start:end] = part
     return buffer
 
 
@@ -95,6 +133,29 @@ def new_cache(model: Any) -> DynamicCache:
     cache = DynamicCache(config=model.config)
     cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def spread(cache: DynamicCache, rows: int) -> DynamicCache:
+    """A cache for so many rows that all begin with what one row's cache holds, which stays as it is where it can."""
+    if can_crop(cache):
+        layers: list[Any] = list(cache.layers)
+        other = DynamicCache()
+        other.layers = [layer.spread(rows) for layer in layers]
+        return other
+    cache.batch_repeat_interleave(rows)
+    return cache
+
+
+def joined(caches: Sequence[DynamicCache], places: Sequence[Sequence[int]]) -> DynamicCache:
+    """The rows of several caches of keys and values as one, in the places given of each, right-aligned.
+
+    The others are emptied layer by layer, so that only one layer is held twice.
+    """
+    whole = DynamicCache()
+    whole.layers = [RoomyLayer() for _ in caches[0].layers]
+    for layer, parts in zip(whole.layers, zip(*(cache.layers for cache in caches), strict=True), strict=True):
+        cast(RoomyLayer, layer).take(cast("tuple[RoomyLayer, ...]", parts), places)
+    return whole
 
 
 def can_crop(cache: DynamicCache) -> bool:

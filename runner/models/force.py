@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.models.batch import Prefilled, forward, prefill
+from runner.models.batch import Prefilled, forward, passes
 from runner.models.rows import Rows
 
 
@@ -53,12 +53,18 @@ def score_targets(
 
     watch: there when hooks read which rows run.
     """
-    longest = max(target_lengths)
-    logits = prefill(model, rows, pad, longest + 1, device, share=watch is None).logits[:, :-1]
-    columns = logits.shape[1]  # the logits at column -t predict the row's token -t
-    gold = torch.tensor([[pad] * (columns - len(r[-columns:])) + list(r[-columns:]) for r in rows], device=device)
-    inside = torch.tensor([[c >= columns - t for c in range(columns)] for t in target_lengths], device=device)
-    return _scored(logits, gold, inside)
+    results: list[Scored | None] = [None] * len(rows)
+    for where, batch in passes(model, rows, pad, [t + 1 for t in target_lengths], device, watch):
+        logits = batch.logits[:, :-1]
+        columns = logits.shape[1]  # the logits at column -t predict the row's token -t
+        ends = [rows[i][-columns:] for i in where]
+        gold = torch.tensor([[pad] * (columns - len(end)) + list(end) for end in ends], device=device)
+        inside = torch.tensor(
+            [[c >= columns - target_lengths[i] for c in range(columns)] for i in where], device=device
+        )
+        for i, scored in zip(where, _scored(logits, gold, inside), strict=True):
+            results[i] = scored
+    return [scored for scored in results if scored is not None]
 
 
 @torch.no_grad()

@@ -68,7 +68,7 @@ def greedy(
     A row whose best logit is not finite ends there with no tokens.
     """
     n = len(rows)
-    batch = prefill(model, rows, pad, 1, device, share=watch is None)
+    batch = prefill(model, rows, pad, 1, device, watch)
     if started is not None:
         started(batch)
     cache, mask, lengths, logits = batch.cache, batch.mask, batch.lengths, batch.logits
