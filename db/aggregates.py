@@ -12,20 +12,26 @@ from db.schema import CaseRow
 from db.schema import Sequence as SequenceRow
 
 SEQUENCE_COLUMNS = [
-    "cell_key", "edit_seconds", "n_edits", "answer_seconds", "n_answers", "storage_bytes", "parts",
+    "cell_key", "edit_seconds", "n_edits", "answer_seconds", "n_answers", "storage_bytes", "parts", "together",
 ]  # fmt: skip
 HOP_COLUMNS = ["cell_key", "case_id", "metric", "hops", "correct", "n"]
 LOOKUP_COLUMNS = ["cell_key", "case_id", "metric", "found", "confirmed", "n", "right"]
+TOGETHER = "together"  # of a sequence's extra: among how many the seconds were shared out
 PARTS = "answer_parts"  # of a sequence's extra: what named pieces of the answering took, name -> seconds
 
 
 def sequences(reader: Reader, keys: Iterable[str]) -> list[Row]:
-    """Every sequence of the given cells: SEQUENCE_COLUMNS; parts is {} where the method names none."""
-    columns_of = SEQUENCE_COLUMNS[:-1]
+    """Every sequence of the given cells: SEQUENCE_COLUMNS. parts is {} where the method names none; together: how many
+    sequences its seconds are a share of, 0 where they are its own."""
+    columns_of = SEQUENCE_COLUMNS[:-2]
     columns = [getattr(SequenceRow, name) for name in columns_of]
     statement = sa.select(*columns, SequenceRow.extra).where(SequenceRow.cell_key.in_(list(keys)))
     rows = _rows(reader, statement.order_by(SequenceRow.cell_key, SequenceRow.position))
-    return [{name: row[name] for name in columns_of} | {"parts": (row["extra"] or {}).get(PARTS) or {}} for row in rows]
+    return [{name: row[name] for name in columns_of} | _further(row["extra"] or {}) for row in rows]
+
+
+def _further(extra: Row) -> Row:
+    return {"parts": extra.get(PARTS) or {}, "together": extra.get(TOGETHER) or 0}
 
 
 def groups(reader: Reader, dataset_hashes: Iterable[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,16 +113,22 @@ class Reader:
 
     def costs(self, keys: Iterable[str]) -> list[Row]:
         """Summed over a cell's sequences: edit_seconds, n_edits, answer_seconds, n_answers, n_tokens, storage_bytes (or
-        None where it wasn't measured); and the largest peak_memory_bytes."""
+        None where it wasn't measured); and the largest peak_memory_bytes. Where sequences shared work, only those count
+        that were run alone, if there are any."""
+        alone = SequenceRow.extra["together"].as_string().is_(None)
+
+        def of(function: Callable[[Any], Any], column: Any) -> Any:
+            return sa.func.coalesce(function(sa.case((alone, column))), function(column)).label(column.key)
+
         statement = sa.select(
             SequenceRow.cell_key,
-            sa.func.sum(SequenceRow.edit_seconds).label("edit_seconds"),
-            sa.func.sum(SequenceRow.n_edits).label("n_edits"),
-            sa.func.sum(SequenceRow.answer_seconds).label("answer_seconds"),
-            sa.func.sum(SequenceRow.n_answers).label("n_answers"),
-            sa.func.sum(SequenceRow.n_tokens).label("n_tokens"),
-            sa.func.sum(SequenceRow.storage_bytes).label("storage_bytes"),
-            sa.func.max(SequenceRow.peak_memory_bytes).label("peak_memory_bytes"),
+            of(sa.func.sum, SequenceRow.edit_seconds),
+            of(sa.func.sum, SequenceRow.n_edits),
+            of(sa.func.sum, SequenceRow.answer_seconds),
+            of(sa.func.sum, SequenceRow.n_answers),
+            of(sa.func.sum, SequenceRow.n_tokens),
+            of(sa.func.sum, SequenceRow.storage_bytes),
+            of(sa.func.max, SequenceRow.peak_memory_bytes),
         )
         return self._rows(statement.where(SequenceRow.cell_key.in_(list(keys))).group_by(SequenceRow.cell_key))
 

@@ -137,7 +137,8 @@ def _run_claimed(cell: Cell, owner: str, lm: LanguageModel, work: _Work) -> None
                 store.save_sequence(cell.key, position, result.timing, result.answers, owner)
                 work.reporter.end_sequence(len(cell.sequences[position]))
 
-            execute_cell(cell, lm, registry.get(cell.method.spec), work.plan.cases(cell), models.clean, done, keep)
+            method, cases, together = registry.get(cell.method.spec), work.plan.cases(cell), work.plan.grid.together
+            execute_cell(cell, lm, method, cases, models.clean, done, keep, together)
     except KeyboardInterrupt:
         store.release_cell(cell.key, owner)
         raise

@@ -172,10 +172,8 @@ class _Work:
         work = ray.remote(_work_there).options(
             num_returns="streaming", num_cpus=self.engine.cpus, num_gpus=self.engine.gpus or 0, max_retries=0
         )
-        arguments = (
-            cell, {case_id: cases[case_id] for case_id in cell.case_ids}, sorted(left), self.plan.grid.cell_seconds
-        )  # fmt: skip
-        task = work.remote(*arguments, os.getcwd())
+        needed, grid = {case_id: cases[case_id] for case_id in cell.case_ids}, self.plan.grid
+        task = work.remote(cell, needed, sorted(left), grid.cell_seconds, grid.together, os.getcwd())
         self.flights[task] = _Flight(cell, owner, left, begun_with, lost, heartbeat)
 
     def _land(self, task: Any) -> _Flight:
@@ -269,10 +267,10 @@ def _plan_there(source: GridFile, grid: Grid, folder: str) -> Plan | UserError:
 
 
 def _work_there(
-    cell: Cell, cases: Mapping[str, Case], to_do: Sequence[int], seconds: float | None, folder: str
+    cell: Cell, cases: Mapping[str, Case], to_do: Sequence[int], seconds: float | None, together: bool, folder: str
 ) -> Iterator[tuple[str, Any]]:
     """Run sequences of a cell. Yields (SEQUENCE, (position, result)) for each, or at last (FAILED | REFUSED, why)."""
-    from runner.execute import execute_cell
+    from runner.execute import execute_cell, portions
     from runner.methods import registry
     from runner.sequence import SequenceResult
 
@@ -287,18 +285,20 @@ def _work_there(
         yield REFUSED, str(error)
         return
     method = registry.get(cell.method.spec)
-    for position in to_do:
+    for portion in portions(cell, method, to_do, together):
         left = None if seconds is None else max(1e-3, seconds - (time.monotonic() - begun))
         kept: dict[int, SequenceResult] = {}
         try:
             with deadline.limit(left, _leave):
-                execute_cell(cell, lm, method, cases, models.clean, everything - {position}, kept.__setitem__)
+                done = everything - set(portion)
+                execute_cell(cell, lm, method, cases, models.clean, done, kept.__setitem__, together)
         except (Exception, OutOfTime) as error:
             models.forget(only_if_changed=not isinstance(error, OutOfTime))
             yield FAILED, engine.reason(error)
             return
-        kept[position].timing.extra["worker"] = _where()
-        yield SEQUENCE, (position, kept[position])
+        for position, result in kept.items():
+            result.timing.extra["worker"] = _where()
+            yield SEQUENCE, (position, result)
 
 
 def _leave() -> None:

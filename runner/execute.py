@@ -59,6 +59,22 @@ def execute_cell(
             on_sequence(position, result)
 
 
+def portions(cell: Cell, method_class: type[Method], to_do: Sequence[int], together: bool = True) -> list[list[int]]:
+    """The positions `to_do` cut into what is run in one go: sequences that share work, and each other one by itself."""
+    found: dict[tuple[int, int], list[int]] = {}
+    shares = together and _shares(cell, method_class)
+    for position in to_do:
+        own = (position, 0) if not shares or position < ALONE else (position // TOGETHER, 1)
+        found.setdefault(own, []).append(position)
+    return list(found.values())
+
+
+def _shares(cell: Cell, method_class: type[Method]) -> bool:
+    if cell.method.name == BASE_METHOD:
+        return False
+    return method_class.foresee is not Method.foresee or can_together(method_class, len(cell.sequences[0]))
+
+
 @dataclass
 class _Work:
     """What the sequences of one call share; arguments of `execute_cell`."""
@@ -105,7 +121,7 @@ class _Work:
 
         Who shares with whom is the same whether or not some are done, so that a continued run repeats every rounding.
         """
-        shared = [p for p in block if p >= ALONE] if self.together and self.edits_model else []
+        shared = [p for p in block if p >= ALONE] if self.together and _shares(self.cell, self.method_class) else []
         if len(shared) < 2:
             shared = []
         for position in (p for p in to_do if p not in shared):

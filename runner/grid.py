@@ -66,6 +66,7 @@ class Grid(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     probes: Count | None = None  # at most so many probes of each kind per case
     cell_seconds: float | None = Field(default=None, gt=0)  # a cell that takes longer in one run fails
+    together: bool = True  # short sequences may share work; else all their times are their own
 
     @field_validator("models", "edits", "seeds", "protocols")
     @classmethod
@@ -98,6 +99,7 @@ def override(
     protocols: Sequence[str] = (),
     hparams: Mapping[str, Any] | None = None,
     cell_seconds: float | None = None,
+    together: bool | None = None,
 ) -> Grid:
     """The grid with what the command line replaces.
 
@@ -125,6 +127,8 @@ def override(
         change["dtype"] = dtype
     if cell_seconds is not None:
         change["cell_seconds"] = cell_seconds
+    if together is not None:
+        change["together"] = together
     if protocols:
         budgets = {entry.name: entry for entry in grid.all_protocols}
         change["protocols"] = [budgets.get(name, ProtocolEntry(name=name)) for name in protocols]

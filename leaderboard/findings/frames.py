@@ -37,8 +37,8 @@ class Frames(Protocol):
         """cell key -> values per case: index case id, columns the metrics (NaN where there is none)."""
 
     def sequences(self, keys: Iterable[str]) -> pd.DataFrame:
-        """cell_key, edit_seconds, n_edits, answer_seconds, n_answers, storage_bytes, and parts: what named pieces of
-        the answering took, name -> seconds."""
+        """cell_key, edit_seconds, n_edits, answer_seconds, n_answers, storage_bytes, parts: what named pieces of the
+        answering took, name -> seconds, and together: how many sequences the seconds are a share of, 0 for none."""
 
     def groups(self, keys: Iterable[str]) -> pd.Series:
         """case id -> its group (the atlas's domain)."""
@@ -48,6 +48,12 @@ class Frames(Protocol):
 
     def lookups(self, keys: Iterable[str]) -> pd.DataFrame:
         """What became of look-ups in memory (`db.aggregates.lookups`)."""
+
+
+def timed(sequences: pd.DataFrame) -> pd.DataFrame:
+    """Of each cell's sequences those whose seconds are their own; all where they are shares of what several took."""
+    own = sequences["together"].fillna(0) == 0
+    return sequences[own | ~sequences["cell_key"].isin(sequences.loc[own, "cell_key"])]
 
 
 class Stored:

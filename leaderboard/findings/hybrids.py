@@ -18,7 +18,7 @@ from leaderboard.findings.finding import (
     scope_line,
     unanswered,
 )
-from leaderboard.findings.frames import HYBRID, Frames, averages, comparison, first_seed, is_scr, keeps, shares
+from leaderboard.findings.frames import HYBRID, Frames, averages, comparison, first_seed, is_scr, keeps, shares, timed
 from leaderboard.views import UNEDITED
 
 QUESTION = Question(
@@ -68,7 +68,7 @@ def _rows(frames: Frames, here: pd.DataFrame) -> pd.DataFrame:
     keys = here.drop_duplicates("label").set_index("label")["key"]
     scr = next((label for label in keys.index if is_scr(label)), "")
     cases = averages(frames, here)
-    spent = frames.sequences(here["key"])
+    spent = timed(frames.sequences(here["key"]))
     rows: list[dict[str, Any]] = []
     for label in sorted(keys.index):
         editor, plus, _ = label.partition("+")

@@ -10,7 +10,7 @@ import pandas as pd
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
 from leaderboard.findings.finding import Finding, Question, names, plain, scope_line, unanswered
-from leaderboard.findings.frames import WEIGHTS, Frames, first_seed, keeps, once, scr_of
+from leaderboard.findings.frames import WEIGHTS, Frames, first_seed, keeps, once, scr_of, timed
 from leaderboard.views import UNEDITED, UNEDITED_LABEL
 
 QUESTION = Question(
@@ -34,9 +34,9 @@ RIVALS = ("ROME", "MEMIT", "FT-M")
 def find(frames: Frames) -> Finding:
     """Answer it from cells whose answering time was recorded in parts: where SCR stands beside an editor."""
     everything = frames.cells()
-    spent = frames.sequences(everything["key"])
-    timed = set(spent.loc[spent["parts"].map(bool), "cell_key"])
-    cells = _beside_editors(everything[everything["key"].isin(timed)])
+    spent = timed(frames.sequences(everything["key"]))
+    apart = set(spent.loc[spent["parts"].map(bool), "cell_key"])
+    cells = _beside_editors(everything[everything["key"].isin(apart)])
     seed = first_seed(cells) if len(cells) else 0
     own = cells[cells["seed"] == seed]
     scr = scr_of(own)
@@ -166,7 +166,7 @@ def _by_seed(frames: Frames, cells: pd.DataFrame, rival: str, length: int) -> di
     for seed, own in cells.groupby("seed"):
         scr = scr_of(own)["label"].head(1)
         if len(scr):
-            spent = frames.sequences(own["key"])
+            spent = timed(frames.sequences(own["key"]))
             times = _times(own, spent, str(scr.iloc[0]), rival or UNEDITED, length)
             if times is not None:
                 found[int(seed)] = times.value  # type: ignore[call-overload]

@@ -19,7 +19,7 @@ from leaderboard.findings.finding import (
     share,
     unanswered,
 )
-from leaderboard.findings.frames import Frames, averages, comparison, first_seed, memory, shares
+from leaderboard.findings.frames import Frames, averages, comparison, first_seed, memory, shares, timed
 from leaderboard.findings.numbers import Estimate
 
 QUESTION = Question(
@@ -84,7 +84,7 @@ def _row(frames: Frames, cell: dict[str, Any], cases: dict[str, pd.DataFrame]) -
     frame = cases[cell["key"]]
     found = numbers.mean(shares(frame).to_numpy())
     looked = frames.lookups([cell["key"]])
-    spent = frames.sequences([cell["key"]])
+    spent = timed(frames.sequences([cell["key"]]))
     about = looked[~looked["metric"].str.startswith("locality")]
     apart = looked[looked["metric"].str.startswith("locality")]
     got = about[about["found"] == 1]

@@ -10,7 +10,7 @@ import pandas as pd
 from leaderboard import formatting
 from leaderboard.findings import numbers, plots
 from leaderboard.findings.finding import Finding, Question, points, read, scope_line, share, unanswered
-from leaderboard.findings.frames import Frames, averages, comparison, first_seed, once, scr_of, shares
+from leaderboard.findings.frames import Frames, averages, comparison, first_seed, once, scr_of, shares, timed
 from leaderboard.findings.numbers import Estimate
 from leaderboard.views import UNEDITED
 
@@ -67,7 +67,7 @@ def find(frames: Frames) -> Finding:
 
 def _rows(frames: Frames, here: pd.DataFrame, cases: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """label, n_edits, value, low, high, cases, edit_seconds (per fact), answer_seconds (per answer)."""
-    spent = frames.sequences(here["key"]).groupby("cell_key")[
+    spent = timed(frames.sequences(here["key"])).groupby("cell_key")[
         ["edit_seconds", "n_edits", "answer_seconds", "n_answers"]
     ].sum()  # fmt: skip
     rows: list[dict[str, Any]] = []

@@ -60,7 +60,8 @@ def rerun(
 
     done = set(positions) - set(sample)
     cases = {case.id: case for case in result.cases or []}
-    execute_cell(cell, lm, cls, cases, fingerprint(lm.model), done, lambda p, r: again.update({p: r.answers}))
+    clean = fingerprint(lm.model)
+    execute_cell(cell, lm, cls, cases, clean, done, lambda p, r: again.update({p: r.answers}), together=False)
     stored = by_sequence(given, result.cases or [], bundle.answers[index])
     equal, total, differing = 0, 0, []
     for position in sample:

@@ -58,6 +58,10 @@ def run(
     cell_seconds: Annotated[
         float | None, typer.Option(help="Fail a cell that takes longer than this, and go on with the next.")
     ] = None,
+    together: Annotated[
+        bool | None,
+        typer.Option("--together/--alone", help="Whether short sequences share work; alone, all times are their own."),
+    ] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: cells side by side on a Ray cluster.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster's head, e.g. host:6379.")] = None,
     cpus: Annotated[float, typer.Option(help="CPUs a cell asks of Ray.")] = 1.0,
@@ -96,6 +100,7 @@ def run(
         dtype=dtype,
         protocols=protocol or (),
         cell_seconds=cell_seconds,
+        together=together,
     )
     if dry_run:
         plan = make_plan(source, wanted, unseen=True)

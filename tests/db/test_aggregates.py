@@ -31,7 +31,13 @@ def fill(url: str) -> None:
             for name, group, said in (("c0", "law", OWN), ("c1", "art", OTHER))
         ]
         store.save_dataset("d1", "toy", "toy.json", {}, cases)
-        store.add_cells([make_cell("cell-a", run)])
+        store.add_cells([make_cell("cell-a", run), make_cell("mixed", run), make_cell("shared", run)])
+        for key, shares in (("mixed", (None, None, 14)), ("shared", (2, 2))):
+            assert store.claim_cell(key, run, "me")
+            for i, share in enumerate(shares):
+                known = {"together": share} if share else {}
+                timing = make_timing(edit_seconds=10.0**i, peak_memory_bytes=i, extra=known)
+                store.save_sequence(key, i, timing, [], "me")
         assert store.claim_cell("cell-a", run, "me")
         looked = [
             {"retrieved": [OTHER, OWN], "confirmed": 2},  # its own statement, named
@@ -98,3 +104,12 @@ def test_groups_and_the_parts_of_the_answering_time(reader: Reader) -> None:
     first, second = aggregates.sequences(reader, ["cell-a"])
     assert list(first) == aggregates.SEQUENCE_COLUMNS and first["parts"] == {"encoder": 0.1} and second["parts"] == {}
     assert first["answer_seconds"] == 0.25
+
+
+def test_what_sequences_run_alone_took_is_what_things_cost(reader: Reader) -> None:
+    mixed, shared = sorted(reader.costs(["mixed", "shared"]), key=lambda row: row["cell_key"])
+    names = ("edit_seconds", "n_edits", "answer_seconds", "n_answers", "n_tokens", "peak_memory_bytes")
+    assert [mixed[name] for name in names] == [11.0, 2, 0.5, 4, 12, 1]
+    assert [shared[name] for name in names] == [11.0, 2, 0.5, 4, 12, 1]
+    rows = aggregates.sequences(reader, ["mixed", "shared"])
+    assert [row["together"] for row in rows] == [0, 0, 14, 2, 2]

@@ -105,7 +105,8 @@ class Invented:
         return found
 
     def sequences(self, keys: Iterable[str]) -> pd.DataFrame:
-        columns = ["cell_key", "edit_seconds", "n_edits", "answer_seconds", "n_answers", "storage_bytes", "parts"]
+        columns = ["cell_key", "edit_seconds", "n_edits", "answer_seconds", "n_answers", "storage_bytes", "parts",
+                   "together"]  # fmt: skip
         return _of(self._sequences, keys, columns)
 
     def groups(self, keys: Iterable[str]) -> pd.Series:
