@@ -85,8 +85,8 @@ def run_together(lm: LanguageModel, sequences: Sequence[Begun], clean: Fingerpri
                 one.timing.extra["together"] = len(sequences)
                 one.timing.extra.update(one.measure(one.method))
                 one.method.undo()
-                check_undone(lm, clean)
                 results.append(SequenceResult(one.answers, one.timing, one.hparams))
+            check_undone(lm, clean)  # once for all: none of them counts if one is not undone
     finally:
         for one in sequences:
             one.method.undo()
