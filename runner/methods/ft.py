@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import Field
-from torch import Tensor, enable_grad
+from torch import Tensor, enable_grad, no_grad
 
 from runner.methods.base import Hparams, WeightMethod
 from runner.methods.layers import LAYER_HELP, LayerChoice, choose_layer
+from runner.methods.stacked import AT_ONCE, Lesson, fine_tune, group_size
 from runner.methods.supervised import Training
 from runner.types import Edit
 
@@ -52,19 +53,53 @@ class FineTuning(WeightMethod, ABC):
     def objective(self, edit: Edit) -> Callable[[], Tensor]:
         """A function that gives the loss of an edit on the present weights, with its gradient."""
 
-    def constrain(self, weight: Tensor, start: Tensor) -> None:
-        """Bring the weight, in float32, back to where it may be; `start`: before this edit."""
+    def lesson(self, edit: Edit) -> Lesson | None:
+        """What `objective` says, in the form in which several edits are learnt at once; None: one by one."""
+        return None
+
+    def limits(self, start: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The least and the largest that each weight may become, in float32; `start`: before this edit."""
+        return None
 
     def edit(self, edits: Sequence[Edit]) -> None:
         """Train the layer on each edit in turn."""
         for edit in edits:
-            self._train(self.objective(edit))
+            if self.edits or self.touched() or edit not in self.ahead:
+                self._train(self.objective(edit))
+            else:
+                with no_grad():
+                    self.touch(self.lm.structure.mlp_weight(self.layer)).copy_(self.ahead[edit])
             super().edit([edit])
+
+    def foresee(self, edits: Sequence[Edit]) -> dict[Edit, Any]:
+        """The weight that each edit alone leaves, several learnt in one batch.
+
+        An edit without a prompt or a target has none, nor has any in a model with several weights in place of one.
+        """
+        if not self.lm.structure.mlp_outs:
+            return {}
+        h = self.hparams
+        start = self.original(self.lm.structure.mlp_weight(self.layer))
+        size = group_size(start.numel())
+        known = [edit for edit in dict.fromkeys(edits) if edit.prompt.strip() and edit.target.strip()]
+        lessons = {edit: lesson for edit in known if (lesson := self.lesson(edit)) is not None}
+        # What is kept is bounded too.
+        learnable = list(lessons)[: AT_ONCE // (start.numel() * start.element_size())] if size > 1 else []
+        found: dict[Edit, Any] = {}
+        for first in range(0, len(learnable), size):
+            group = learnable[first : first + size]
+            starts = start.expand(len(group), *start.shape)
+            learnt = fine_tune(
+                self.lm, self.layer, [lessons[edit] for edit in group], starts, h.lr, h.weight_decay, h.steps,
+                h.min_loss, self.limits,
+            )  # fmt: skip
+            found.update((edit, one.values[0]) for edit, one in zip(group, learnt, strict=True))
+        return found
 
     def _train(self, objective: Callable[[], Tensor]) -> None:
         h = self.hparams
         weight = self.touch(self.lm.structure.mlp_weight(self.layer))
-        start = weight.detach().float().clone()
+        limits = self.limits(weight.detach().float())
         with Training([weight], h.lr, h.weight_decay) as training:
             for _ in range(h.steps):
                 with enable_grad():
@@ -73,5 +108,7 @@ class FineTuning(WeightMethod, ABC):
                 if not loss.item() >= h.min_loss:
                     break
                 training.step(loss)
-                self.constrain(training.masters[0], start)
-                training.store()
+                if limits is not None:
+                    with no_grad():
+                        training.masters[0].clamp_(*limits)
+                    training.store()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from runner.methods.ft import FineTuning, FineTuningHparams
 from runner.methods.registry import register
+from runner.methods.stacked import Lesson
 from runner.methods.subject import Row
 from runner.methods.supervised import edit_pair
 from runner.methods.tail import Tail, before_mlp_weight
@@ -52,9 +53,12 @@ class FTL(FineTuning):
         targets = torch.tensor(ids[start:], device=self.lm.device)
         return lambda: -torch.log_softmax(tail.logits()[0].float(), -1)[targets].mean()
 
-    @torch.no_grad()
-    def constrain(self, weight: Tensor, start: Tensor) -> None:
-        """Clamp to the published box around the weight before this edit."""
+    def lesson(self, edit: Edit) -> Lesson:
+        """The same."""
+        ids, start = edit_pair(self.lm, self.protocol, edit)
+        return Lesson(Row(ids[:start], 0, ids[start : start + 1]), ids[start:], [0] * (len(ids) - start))
+
+    def limits(self, start: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The published box around the weight before this edit."""
         limit = self.hparams.norm_constraint
-        if limit:
-            weight.copy_(torch.minimum(torch.maximum(weight, start - limit), start + limit))
+        return (start - limit, start + limit) if limit else None

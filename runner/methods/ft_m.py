@@ -10,6 +10,7 @@ from torch import Tensor
 
 from runner.methods.ft import FineTuning, FineTuningHparams
 from runner.methods.registry import register
+from runner.methods.stacked import Lesson, spoken
 from runner.methods.supervised import edit_pair, repeated_loss
 from runner.methods.tail import before_mlp_weight
 from runner.types import Edit
@@ -38,3 +39,7 @@ class FTM(FineTuning):
         """Cross-entropy on the target's tokens, each given those before it."""
         pair = edit_pair(self.lm, self.protocol, edit, self.hparams.end_token)
         return repeated_loss(self.lm, [pair], before_mlp_weight(self.lm, self.layer))
+
+    def lesson(self, edit: Edit) -> Lesson:
+        """The same."""
+        return spoken(*edit_pair(self.lm, self.protocol, edit, self.hparams.end_token))

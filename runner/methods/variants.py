@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from runner.methods.side_training import project
+from runner.methods.projecting import project
 from runner.models.batch import keeps_states
 from runner.models.lm import LanguageModel
 from runner.models.sharding import places

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,12 +19,16 @@ from runner.methods.hooks import by_row, hidden, with_hidden
 from runner.methods.in_network import HookMethod, pairs_of
 from runner.methods.layers import LAYER_HELP, LayerChoice, choose_layer
 from runner.methods.moments import MomentHparams, all_texts
+from runner.methods.projecting import project
 from runner.methods.registry import register
 from runner.methods.side_memory import Bank, Memory
-from runner.methods.side_training import Example, activation_function, moved, project, train
+from runner.methods.side_training import Example, activation_function, moved, train, train_each
+from runner.methods.stacked import AT_ONCE, group_size
+from runner.methods.subject import EditError
 from runner.types import Edit
 
 DEPTH = 29 / 32  # of the published layer for Llama-3 (29 of 32)
+ROWS = 32  # in one batch of several edits; with more of them nothing is gained any more
 MOST_TEXTS = 10_000  # of a file that are drawn from
 
 
@@ -134,15 +139,43 @@ class Wise(HookMethod):
         if not original.is_floating_point():
             raise UserError(f"WISE needs weights in floating point, those of '{self.lm.name}' are {original.dtype}.")
         for edit in edits:
-            example = self.example(edit)
+            known = None if self.edits or self.bank else self.ahead.get(edit)
+            # Before the memory: an edit that can't be learnt leaves no trace.
+            example = self.example(edit) if known is None else None
             if self.bank is None:
                 self.bank = Bank(original, self.hparams)
             if self.bank.fresh or self._mask is None:
                 self._mask = self._draw(original)
-            start = self.bank.learning.weight
-            self.bank.learnt(*train(self.lm, self.layer, example, start, original, self._mask, self.hparams))
+            if example is not None:
+                start = self.bank.learning.weight
+                known = train(self.lm, self.layer, example, start, original, self._mask, self.hparams)
+            assert known is not None
+            self.bank.learnt(*known)
             self.install(projection.module)
             super().edit([edit])
+
+    def foresee(self, edits: Sequence[Edit]) -> dict[Edit, Any]:
+        """What a memory becomes that learns each edit first, with the edit's activation; several learnt in one batch.
+
+        An edit without a prompt or a target has none.
+        """
+        original = self.lm.structure.mlp_out(self.layer).weight.detach()
+        size = min(group_size(original.numel()), ROWS // (len(self.templates()) + 1))
+        if size < 2 or not original.is_floating_point():
+            return {}
+        examples: dict[Edit, Example] = {}
+        # What is kept is bounded too.
+        for edit in list(dict.fromkeys(edits))[: AT_ONCE // (original.numel() * original.element_size())]:
+            with suppress(EditError):
+                examples[edit] = self.example(edit)
+        mask, found = self._draw(original), dict[Edit, Any]()
+        for first in range(0, len(examples), size):
+            group = list(examples)[first : first + size]
+            starts, masks = (one.expand(len(group), *one.shape) for one in (original, mask))
+            chosen = [examples[edit] for edit in group]
+            learnt = train_each(self.lm, self.layer, chosen, starts, original, masks, self.hparams)
+            found.update(zip(group, learnt, strict=True))
+        return found
 
     def _draw(self, weight: Tensor) -> Tensor:
         """The subspace of the next memory: 1 where a weight may change."""
