@@ -11,7 +11,7 @@ from torch import Tensor, enable_grad, no_grad
 
 from runner.methods.base import Hparams, WeightMethod
 from runner.methods.layers import LAYER_HELP, LayerChoice, choose_layer
-from runner.methods.stacked import AT_ONCE, Lesson, fine_tune, group_size
+from runner.methods.stacked import AT_ONCE, Lesson, fine_tune, group_size, groups
 from runner.methods.supervised import Training
 from runner.types import Edit
 
@@ -80,14 +80,14 @@ class FineTuning(WeightMethod, ABC):
             return {}
         h = self.hparams
         start = self.original(self.lm.structure.mlp_weight(self.layer))
-        size = group_size(start.numel())
         known = [edit for edit in dict.fromkeys(edits) if edit.prompt.strip() and edit.target.strip()]
         lessons = {edit: lesson for edit in known if (lesson := self.lesson(edit)) is not None}
         # What is kept is bounded too.
-        learnable = list(lessons)[: AT_ONCE // (start.numel() * start.element_size())] if size > 1 else []
+        learnable = list(lessons)[: AT_ONCE // (start.numel() * start.element_size())]
         found: dict[Edit, Any] = {}
-        for first in range(0, len(learnable), size):
-            group = learnable[first : first + size]
+        lengths = [len(lessons[edit].row.ids) for edit in learnable]
+        for places in groups(lengths, group_size(start.numel())):
+            group = [learnable[place] for place in places]
             starts = start.expand(len(group), *start.shape)
             learnt = fine_tune(
                 self.lm, self.layer, [lessons[edit] for edit in group], starts, h.lr, h.weight_decay, h.steps,

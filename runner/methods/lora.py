@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from runner.errors import UserError
 from runner.methods.base import Hparams, Method
+from runner.methods.lora_stacked import Settings, called_once, train_adapters
 from runner.methods.registry import register
+from runner.methods.stacked import group_size, groups, spoken
 from runner.methods.supervised import edit_pair, repeated_loss
 from runner.models.sharding import check_one_device
 from runner.types import Edit
@@ -90,7 +92,12 @@ class Adapters(Method, ABC):
         for edit in edits:
             if not self._replaced:
                 self._attach()
-            self._train(edit)
+            if self.edits or edit not in self.ahead:
+                self._train(edit)
+            else:
+                with torch.no_grad():
+                    for parameter, value in zip(self._adapters(), self.ahead[edit], strict=True):
+                        parameter.copy_(value)
             super().edit([edit])
 
     def _attach(self) -> None:
@@ -200,6 +207,37 @@ class Lora(Adapters):
             fan_in_fan_out=fan_in_fan_out,
         )
         LoraModel(self.lm.model, config, ADAPTER)
+
+    def foresee(self, edits: Sequence[Edit]) -> dict[Edit, Any]:
+        """The adapters that each edit alone leaves, several trained in one batch.
+
+        An edit without a prompt or a target has none, nor has any where a pass calls a projection more than once.
+        """
+        h, model = self.hparams, self.lm.model
+        known = [edit for edit in dict.fromkeys(edits) if edit.prompt.strip() and edit.target.strip()]
+        lessons = [spoken(*edit_pair(self.lm, self.protocol, edit, h.end_token)) for edit in known]
+        if not lessons:
+            return {}
+        modules = [model.get_submodule(name) for name in self.targets()]
+        order = called_once(self.lm, modules, lessons[0].row.ids)
+        if order is None:
+            return {}
+        self._attach()
+        try:
+            starts = [parameter.detach().clone() for parameter in self._adapters()]
+        finally:
+            self.undo()
+        settings = Settings(h.alpha / h.rank, h.dropout, h.lr, h.weight_decay, h.steps, h.min_loss)
+        size = group_size(sum(start.numel() for start in starts))
+        found: dict[Edit, Any] = {}
+        for group in groups([len(lesson.row.ids) for lesson in lessons], size):
+            each = [start.expand(len(group), *start.shape) for start in starts]
+            learnt = train_adapters(
+                self.lm, modules, order, [lessons[i] for i in group], list(zip(each[::2], each[1::2], strict=True)),
+                [self.seed + 1] * len(group), settings,
+            )  # fmt: skip
+            found.update((known[i], one.values) for i, one in zip(group, learnt, strict=True))
+        return found
 
 
 class AdaLoraHparams(LoraHparams):

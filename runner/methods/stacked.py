@@ -22,6 +22,7 @@ from runner.methods.tail import Tail, before_mlp_out
 from runner.models.lm import LanguageModel
 
 AT_ONCE = 2**30  # bytes of float32 values, gradients and Adam's moments of all edits in a batch
+TOKENS = 2048  # with padding, in a batch of several edits: what a pass keeps for its gradients grows with them
 COMPACT = 0.5  # edits that are done leave a batch once at most this share of it is still learning
 
 
@@ -57,6 +58,18 @@ def group_size(values: int) -> int:
     """How many edits of so many trained values fit into one batch; the same on every machine, so that a run repeats
     every rounding. Below 2 there is nothing to gain."""
     return AT_ONCE // (16 * max(1, values))
+
+
+def groups(lengths: Sequence[int], size: int) -> list[range]:
+    """Edits of so many tokens each in groups of neighbours: at most `size` edits and TOKENS tokens with padding, the
+    same on every machine. None where no two edits may be learnt at once."""
+    found: list[range] = []
+    first = 0
+    for i in range(1, len(lengths) + 1):
+        if i == len(lengths) or i - first == size or (i + 1 - first) * max(lengths[first : i + 1]) > TOKENS:
+            found.append(range(first, i))
+            first = i
+    return found if size > 1 else []
 
 
 class Stack:

@@ -23,7 +23,7 @@ from runner.methods.projecting import project
 from runner.methods.registry import register
 from runner.methods.side_memory import Bank, Memory
 from runner.methods.side_training import Example, activation_function, moved, train, train_each
-from runner.methods.stacked import AT_ONCE, group_size
+from runner.methods.stacked import AT_ONCE, group_size, groups
 from runner.methods.subject import EditError
 from runner.types import Edit
 
@@ -160,8 +160,7 @@ class Wise(HookMethod):
         An edit without a prompt or a target has none.
         """
         original = self.lm.structure.mlp_out(self.layer).weight.detach()
-        size = min(group_size(original.numel()), ROWS // (len(self.templates()) + 1))
-        if size < 2 or not original.is_floating_point():
+        if not original.is_floating_point():
             return {}
         examples: dict[Edit, Example] = {}
         # What is kept is bounded too.
@@ -169,8 +168,10 @@ class Wise(HookMethod):
             with suppress(EditError):
                 examples[edit] = self.example(edit)
         mask, found = self._draw(original), dict[Edit, Any]()
-        for first in range(0, len(examples), size):
-            group = list(examples)[first : first + size]
+        rows = len(self.templates()) + 1
+        lengths = [rows * max(len(pair.ids) for pair in example.pairs) for example in examples.values()]
+        for places in groups(lengths, min(group_size(original.numel()), ROWS // rows)):
+            group = [list(examples)[place] for place in places]
             starts, masks = (one.expand(len(group), *one.shape) for one in (original, mask))
             chosen = [examples[edit] for edit in group]
             learnt = train_each(self.lm, self.layer, chosen, starts, original, masks, self.hparams)

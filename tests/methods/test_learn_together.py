@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from runner.methods import ft, registry, stacked
+from runner.fingerprint import fingerprint
+from runner.methods import ft, lora_stacked, registry, stacked
 from runner.methods.base import Method
+from runner.methods.lora import Lora
 from runner.methods.supervised import Training
 from runner.models.hashing import hash_state
 from runner.models.lm import LanguageModel
@@ -26,6 +28,7 @@ EDITS = [
     Edit("Rome", "The mayor of Rome is", "Mira Solt", None, "s"),
 ]
 NOWHERE = Edit("Nobody", "Who?", " ", None, "s")
+MIXED = ("down_proj", "v_proj", "q_proj", "o_proj")
 SETTINGS: dict[str, dict[str, Any]] = {
     "FT-M": {"layer": 1, "lr": 0.1, "steps": 20, "min_loss": 3.0, "weight_decay": 1e-3},
     "FT-L": {"layer": 1, "lr": 0.1, "steps": 12, "min_loss": 3.0, "norm_constraint": 0.2},
@@ -163,3 +166,51 @@ def test_a_loss_that_is_not_a_number_ends_its_own_edit_alone(tmp_path) -> None:
     assert learnt[1].steps == 0 and learnt[1].values[0].isnan().all()
     for i in (0, 2):
         assert learnt[i].steps > 0 and (learnt[i].values[0] - alone[i]).norm() <= 1e-4 * alone[i].norm()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize(("family", "more"), [("llama", {}), ("gpt2", {}), ("llama", {"target_modules": MIXED})])
+def test_adapters_trained_in_one_batch_equal_those_trained_alone(family, more, dropout, monkeypatch) -> None:
+    lm = tiny.language_model(family)
+    method = Lora(lm, PROTOCOL, {"lr": 2e-2, "steps": 15, "min_loss": 3.2, "dropout": dropout, "rank": 3, **more})
+    before = hash_state(lm.model), fingerprint(lm.model), [(n, id(m)) for n, m in lm.model.named_modules()]
+    steps, made_steps, step, learn = list[int](), [0] * len(EDITS), torch.optim.Adam.step, stacked.learn
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        learnt = learn(*args, **kwargs)
+        steps.extend(one.steps for one in learnt)
+        return learnt
+
+    monkeypatch.setattr(lora_stacked, "learn", counted)
+    method.ahead = method.foresee([NOWHERE, *EDITS])
+    assert list(method.ahead) == EDITS
+    assert (hash_state(lm.model), fingerprint(lm.model), [(n, id(m)) for n, m in lm.model.named_modules()]) == before
+
+    def adapters(edit: Edit) -> tuple[dict[str, Tensor], Any]:
+        method.edit([edit])
+        values = {n: p.detach().clone() for n, p in lm.model.named_parameters() if "lora_" in n}
+        said = method.force([edit.prompt], [edit.target])
+        method.undo()
+        return values, said
+
+    together = [adapters(edit) for edit in EDITS]
+    method.ahead = {}
+    for i, edit in enumerate(EDITS):
+        calls = list[int]()
+        monkeypatch.setattr(torch.optim.Adam, "step", lambda self, c=calls: (c.append(1), step(self))[1])
+        (alone, said), made_steps[i] = adapters(edit), len(calls)
+        assert together[i][1][0].logprob == pytest.approx(said[0].logprob, abs=1e-3)
+        for name, value in alone.items():
+            assert (together[i][0][name] - value).norm() <= 1e-3 * value.norm(), name
+    assert steps == made_steps and len(set(steps)) > 1
+
+
+def test_adapters_are_not_foreseen_where_a_projection_is_run_twice() -> None:
+    lm = tiny.language_model("llama")
+    queries = lm.model.get_submodule("model.layers.0.self_attn.q_proj")
+    values = lm.model.get_submodule("model.layers.0.self_attn.v_proj")
+    assert lora_stacked.called_once(lm, [values, queries], [1, 5, 6]) == [1, 0], "in the order of the calls"
+    mlp: Any = lm.model.get_submodule("model.layers.1.mlp")
+    mlp.up_proj = mlp.gate_proj
+    assert lora_stacked.called_once(lm, [values, mlp.gate_proj], [1, 5, 6]) is None
+    assert Lora(lm, PROTOCOL, {"target_modules": ("gate_proj",), "steps": 2}).foresee(EDITS) == {}
