@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +25,8 @@ from runner.models.batch import forward, keeps_states
 from runner.models.lm import LanguageModel
 from runner.models.sharding import check_one_device
 from runner.models.structure import MIXERS
+
+WORTH = 32  # tokens that a module must be spared before picking out the others is worth it
 
 
 class _Call(NamedTuple):
@@ -41,7 +43,7 @@ class Tail:
 
     Predictions are computed only where they are asked for: at the columns that should predict a token of the row's
     target, and at column 0 of a row without one. rows, columns, targets: one entry per such place, row by row (target
-    -100 for a row without one).
+    -100 for a row without one). places: the same as one number each, counted over all rows' columns.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Tail:
         whole = keeps_states(lm.model)
         self.at = n_before if whole else 0
         self.ids = torch.cat([head, ids], 1) if whole else ids
+        self.places = self.rows * self.ids.shape[1] + self.at + self.columns
         self._cache = DynamicCache(config=lm.model.config) if n_before and not whole else None
         if self._cache is not None:
             with torch.no_grad():
@@ -114,9 +117,37 @@ class Tail:
         state = calls[0].args[0]
         for block, args, kwargs in calls:
             options = {key: fresh(value) for key, value in kwargs.items()}
-            state = hidden(block(state, *map(fresh, args[1:]), **options))
+            with self._where_asked() if block is structure.blocks[-1] else nullcontext():
+                state = hidden(block(state, *map(fresh, args[1:]), **options))
         logits: Tensor = structure.head(structure.final_norm(self.pick(state)[None]))[0]
         return logits
+
+    @contextmanager
+    def _where_asked(self) -> Iterator[None]:
+        """Within the context the last block's MLP runs only at the places asked for; elsewhere it returns zeros, which
+        nothing reads: an MLP takes each token by itself. One with hooks or constant parts inside runs whole, and so it
+        does where picking the places out would cost more than it saves."""
+        mlp = _last_mlp(self.lm) if self.ids.numel() - len(self.places) >= WORTH else None
+        inside = list(mlp.modules()) if mlp is not None else []
+        hooks = any(m._forward_hooks or m._forward_pre_hooks or m.training for m in inside)
+        if mlp is None or hooks or not set(inside).isdisjoint(self.constant):
+            yield
+            return
+        whole = mlp.forward
+
+        def at_places(states: Tensor) -> Tensor:
+            flat = states.flatten(0, 1)
+            found = whole(flat.index_select(0, self.places)[None])[0]
+            return torch.zeros_like(flat).index_copy(0, self.places, found).view_as(states)
+
+        own = vars(mlp).get("forward")
+        vars(mlp)["forward"] = at_places
+        try:
+            yield
+        finally:
+            del vars(mlp)["forward"]
+            if own is not None:
+                vars(mlp)["forward"] = own
 
     def _through_model(self) -> Tensor:
         """A pass of the whole model; the first one finds out whether its blocks alone will do from now on."""
@@ -179,6 +210,18 @@ class Tail:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _last_mlp(lm: LanguageModel) -> nn.Module | None:
+    """The module that is the last block's MLP and nothing else; None in a family without one."""
+    if not lm.structure.mlp_outs:
+        return None
+    place = lm.structure.mlp_outs[-1].module_name.rpartition(".")[0]
+    block = lm.structure.block_names[-1]
+    kind = place.removeprefix(f"{block}.")
+    if not place.startswith(f"{block}.") or "." in kind or kind in MIXERS:
+        return None
+    return lm.model.get_submodule(place)
 
 
 def _asked(row: Row) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from runner.methods import tail as tail_module
 from runner.methods.hooks import hidden, hooked
 from runner.methods.subject import Row
 from runner.methods.tail import Tail, before_mlp_out
@@ -58,3 +59,43 @@ def test_a_pass_through_blocks_leaves_the_cache_as_it_was():
     with torch.no_grad(), hooked(lm.structure.blocks[2], lambda m, a, out: seen.append(hidden(out).shape)):
         tail.logits()
     assert seen == [(3, 4, 32)]
+
+
+@pytest.mark.parametrize("family", [*CONFIGS, *STATE_SPACES])
+def test_the_last_mlp_on_the_asked_places_alone_changes_no_logit_and_no_gradient(family, monkeypatch):
+    monkeypatch.setattr(tail_module, "WORTH", 1)
+    lm = language_model(family)
+    site, found, widths = lm.structure.mlp_out(1).module, {}, {}
+    last = lm.model.get_submodule(lm.structure.mlp_out(2).module_name)
+    for plain in (True, False):
+        shift = torch.zeros(lm.structure.hidden_size, requires_grad=True)
+        tail, seen = Tail(lm, ROWS, before_mlp_out(lm, 1), plain), []
+        tail.logits()
+        whole = last.forward
+
+        def counted(states, whole=whole, seen=seen):
+            seen.append(states.shape[:-1].numel())
+            return whole(states)
+
+        monkeypatch.setitem(vars(last), "forward", counted)
+        with hooked(site, lambda module, args, output, shift=shift: output + shift):
+            logits = tail.logits()
+        monkeypatch.delitem(vars(last), "forward")
+        (gradient,) = torch.autograd.grad(logits.square().sum(), shift)
+        found[plain], widths[plain] = (logits, gradient), seen
+    for fast, slow in zip(found[False], found[True], strict=True):
+        assert (fast - slow).norm() <= 1e-5 * slow.norm() and slow.norm() > 0
+    assert widths[True] == [tail.ids.numel()]
+    if family in ("llama", "gpt2", "mistral", "qwen3"):
+        assert widths[False] == [len(tail.rows)]
+
+
+def test_a_hook_in_the_last_mlp_sees_every_token(monkeypatch):
+    monkeypatch.setattr(tail_module, "WORTH", 1)
+    lm, seen = language_model("llama"), []
+    tail = Tail(lm, ROWS, before_mlp_out(lm, 1))
+    with torch.no_grad():
+        tail.logits()
+        with hooked(lm.structure.mlp_out(2).module, lambda m, args, out: seen.append(out.shape[:-1].numel())):
+            tail.logits()
+    assert seen == [tail.ids.numel()]
