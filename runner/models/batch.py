@@ -1,8 +1,9 @@
 """Left-padded batches: how rows of token ids enter a model, with a shared beginning computed once.
 
-Rows are right-aligned (left padding), so the last column is every row's last token. When all rows begin alike (the
-same facts stated before many questions) the common prefix is run once for one row and its keys and values are copied,
-which makes a long context nearly as cheap as a short one.
+Rows are right-aligned (left padding), so the last column is every row's last token. Where rows begin alike (the same
+facts stated before many questions, or "Q: Who is the") each different beginning is run once and its keys and values are
+copied, which makes a long context nearly as cheap as a short one. What is left of rows of unequal lengths is run in
+several passes of rows of about equal length.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 from runner.models.rows import Rows
 
 T = TypeVar("T")
-SHARED_PREFIX = 32  # tokens; below this, a separate pass costs more than it saves
+SHARED_PREFIX = 32  # tokens; of so many that all rows share few rows are enough to be worth a pass
 # By whether on the CPU: the tokens that one more pass costs as much as, and the most tokens of a pass. A pass of more
 # than that gains nothing on the CPU and leaves its caches.
 PASS_TOKENS = {True: (64, 1024), False: (4096, 1 << 40)}
@@ -136,14 +137,15 @@ def passes(
     from runner.models.cache import can_crop, new_cache, spread
 
     past = new_cache(model)
-    shared = common_prefix(rows) if watch is None and len(rows) > 1 and can_share_prefix(model) else 0
-    shared = min(shared, max(0, min(len(row) - kept for row, kept in zip(rows, keep, strict=True))))
-    if shared >= SHARED_PREFIX:
-        first = torch.tensor([list(rows[0][:shared])], device=device)
-        forward(model, first, torch.ones_like(first), torch.arange(shared, device=device)[None], past, 1)
-        whole = whole or not can_crop(past)
-    else:
-        shared = 0
+    limit = min(len(row) - kept for row, kept in zip(rows, keep, strict=True))
+    shared, group = 0, [0] * len(rows)
+    if watch is None and can_share_prefix(model) and can_crop(past):
+        shared, group = beginnings(rows, limit, device)
+    if shared:
+        firsts = {g: row[:shared] for g, row in zip(group, rows, strict=True)}
+        first = torch.tensor([list(firsts[g]) for g in range(len(firsts))], device=device)
+        where_at = torch.arange(shared, device=device).expand_as(first)
+        forward(model, first, torch.ones_like(first), where_at, past, 1)
     lengths = [len(row) - shared for row in rows]
     for where in [list(range(len(rows)))] if whole else pieces(lengths, device):
         width = max(lengths[i] for i in where)
@@ -152,10 +154,32 @@ def passes(
         tail = torch.tensor([[0] * padding + [1] * len(row) for padding, row in own], device=device)
         mask = torch.cat([tail.new_ones(len(where), shared), tail], 1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
-        cache = new_cache(model) if not shared else spread(past, len(where))
+        cache = new_cache(model) if not shared else spread(past, [group[i] for i in where])
         with nullcontext() if watch is None else watch.only(where):
             logits = forward(model, ids, mask, positions, cache, min(width, max(keep[i] for i in where)))
         yield where, Prefilled(logits, cache, mask, mask.sum(1))
+
+
+def beginnings(rows: Sequence[Sequence[int]], limit: int, device: Any) -> tuple[int, list[int]]:
+    """How many leading tokens (at most `limit`; 0: none) are run once for the rows that have them in common.
+
+    Also of each row, which of the different beginnings of that length it has.
+    """
+    n = len(rows)
+    common = min(common_prefix(rows), max(0, limit)) if n > 1 else 0
+    saved, length, group = common * (n - 1), common, [0] * n
+    other = group
+    for column in range(common, limit):
+        names: dict[tuple[int, int], int] = {}
+        other = [names.setdefault((g, row[column]), len(names)) for g, row in zip(other, rows, strict=True)]
+        alike = n - len(names)
+        if (column + 1) * alike > saved:
+            saved, length, group = (column + 1) * alike, column + 1, other
+        if limit * alike <= saved:  # longer ones are shared by fewer
+            break
+    if common >= SHARED_PREFIX or saved > PASS_TOKENS[torch.device(device).type == "cpu"][0]:
+        return length, group
+    return 0, [0] * n
 
 
 def pieces(lengths: Sequence[int], device: Any) -> list[list[int]]:

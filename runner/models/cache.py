@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from runner.models.batch import accepts, is_state_space
 
-ROOM = 32  # tokens of space added whenever it runs out
+FIRST_ROOM, ROOM = 8, 32  # tokens of space added at first (most answers are short), and whenever it runs out
 
 
 class RoomyLayer(DynamicLayer):
@@ -31,19 +32,24 @@ class RoomyLayer(DynamicLayer):
             return self.keys, self.values
         end = start + key_states.shape[-2]
         if self._buffers is None or not self._fits(end):
-            self._buffers = (_with_room(self.keys, end), _with_room(self.values, end))
+            whole = end + (FIRST_ROOM if self._buffers is None else ROOM)
+            self._buffers = (_with_room(self.keys, whole), _with_room(self.values, whole))
         keys, values = self._buffers
         keys[..., start:end, :] = key_states
         values[..., start:end, :] = value_states
         self.keys, self.values = keys[..., :end, :], values[..., :end, :]
         return self.keys, self.values
 
-    def spread(self, rows: int) -> RoomyLayer:
-        """A layer for so many rows that all begin with what this one, of one row, holds. Nothing is copied yet."""
+    def spread(self, rows: Sequence[int]) -> RoomyLayer:
+        """A layer of rows that begin with what these rows of this one hold, each of which may come several times."""
         other = RoomyLayer()
         if self.keys is not None and self.values is not None:
             other.lazy_initialization(self.keys, self.values)
-            other.keys, other.values = (t.expand(rows, -1, -1, -1) for t in (self.keys, self.values))
+            if len(self.keys) == 1:  # nothing is copied yet
+                other.keys, other.values = (t.expand(len(rows), -1, -1, -1) for t in (self.keys, self.values))
+            else:
+                at = torch.tensor(list(rows), device=self.keys.device)
+                other.keys, other.values = self.keys[at], self.values[at]
         return other
 
     def take(self, layers: Sequence[RoomyLayer], places: Sequence[Sequence[int]]) -> None:
@@ -68,9 +74,9 @@ class RoomyLayer(DynamicLayer):
         return self.keys.data_ptr() == self._buffers[0].data_ptr() and end <= self._buffers[0].shape[-2]
 
 
-def _with_room(filled: Tensor, end: int) -> Tensor:
+def _with_room(filled: Tensor, whole: int) -> Tensor:
     rows, heads, tokens, size = filled.shape
-    buffer = filled.new_empty(rows, heads, end + ROOM, size)
+    buffer = filled.new_empty(rows, heads, whole, size)
     buffer[..., :tokens, :] = filled
     return buffer
 
@@ -79,7 +85,7 @@ def _aligned(parts: Sequence[Tensor], places: Sequence[Sequence[int]]) -> Tensor
     """Rows of several [rows, heads, tokens, size] in one buffer with room; zeros in front of the shorter ones."""
     end = max(part.shape[-2] for part in parts)
     _, heads, _, size = parts[0].shape
-    buffer = parts[0].new_empty(sum(map(len, places)), heads, end + ROOM, size)
+    buffer = parts[0].new_empty(sum(map(len, places)), heads, end + FIRST_ROOM, size)
     for part, where in zip(parts, places, strict=True):
         start = end - part.shape[-2]
         at: Any = slice(where[0], where[-1] + 1) if where[-1] - where[0] == len(where) - 1 else list(where)
@@ -135,15 +141,11 @@ def new_cache(model: Any) -> DynamicCache:
     return cache
 
 
-def spread(cache: DynamicCache, rows: int) -> DynamicCache:
-    """A cache for so many rows that all begin with what one row's cache holds, which stays as it is where it can."""
-    if can_crop(cache):
-        layers: list[Any] = list(cache.layers)
-        other = DynamicCache()
-        other.layers = [layer.spread(rows) for layer in layers]
-        return other
-    cache.batch_repeat_interleave(rows)
-    return cache
+def spread(cache: DynamicCache, rows: Sequence[int]) -> DynamicCache:
+    """A cache of rows that begin with what these rows of a cache of keys and values hold; that one stays as it is."""
+    other = DynamicCache()
+    other.layers = [cast(RoomyLayer, layer).spread(rows) for layer in cache.layers]
+    return other
 
 
 def joined(caches: Sequence[DynamicCache], places: Sequence[Sequence[int]]) -> DynamicCache:

@@ -25,6 +25,7 @@ from runner.models.load import (
     prepare_model,
     prepare_tokenizer,
 )
+from runner.models.memory import keep_freed
 from runner.models.rows import Rows
 from runner.models.sharding import SHARDED
 from runner.models.structure import Structure, discover
@@ -51,6 +52,7 @@ class LanguageModel:
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str = "model", path: str = "") -> None:
+        keep_freed()
         self.model = prepare_model(model)
         self.tokenizer = prepare_tokenizer(tokenizer)
         self.name = name

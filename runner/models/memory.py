@@ -1,12 +1,30 @@
-"""Peak memory of a stretch of work."""
+"""Peak memory of a stretch of work, and memory that is kept for the next one."""
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+MAPPED, KEPT = 32 << 20, 128 << 20  # bytes: blocks from this size on go back at once; of the others so much is kept
+
+
+def keep_freed() -> None:
+    """Let the C library keep up to 128 MB of what a pass on the CPU frees instead of giving it back to the system.
+
+    Otherwise each pass asks for the same pages anew, up to a fifth of its time where pages are dear (virtual machines).
+    Where the C library is not glibc nothing happens.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):
+        return
+    for option, size in ((M_MMAP_THRESHOLD, MAPPED), (M_TRIM_THRESHOLD, KEPT)):
+        set_option(option, size)
 
 
 def reset_peak(device: torch.device) -> int:

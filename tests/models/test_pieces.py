@@ -154,6 +154,47 @@ def test_a_batch_is_cut_where_it_saves_more_than_passes_cost() -> None:
     assert batching.pieces([5000, 6000], "cpu") == [[1], [0]]
 
 
+def test_rows_share_the_beginning_that_saves_most() -> None:
+    rows = [[1, 2, 3, 4, i, 7] for i in range(30)] + [[1, 2, 5, 5, i, 7, 8] for i in range(20)] + [[1, 3, 4, 9, 9, 9]]
+    length, group = batching.beginnings(rows, 5, "cpu")
+    assert (length, group) == (4, [0] * 30 + [1] * 20 + [2])
+    assert batching.beginnings(rows, 3, "cpu") == (3, [0] * 30 + [1] * 20 + [2])
+    assert batching.beginnings(rows, 5, "cuda")[0] == 0  # not worth a pass there
+    assert batching.beginnings(rows[:10], 5, "cpu")[0] == 0  # saves 36 tokens
+    assert batching.beginnings(rows[:1], 5, "cpu") == (0, [0])
+    context = list(range(100, 140))
+    assert batching.beginnings([[*context, 1], [*context, 2, 3]], 40, "cuda") == (40, [0, 0])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_different_beginnings_are_run_once_each(
+    family: str, passes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = end_early(tiny.language_model(family))
+    lm.model.double()
+    begin = ["Q: Who is the mayor of ", "Q: Who leads the company "]
+    texts = [begin[i % 2] + text for i, text in enumerate(TEXTS[:6])] + ["Q: Where is the mayor of Karn at home?\nA:"]
+    targets = ["Mira Solt", "o", "Rome", "Varnburg", "Olm", "Karn", "of Varnburg"]
+
+    def asked() -> list[Any]:
+        with lm.remembering():
+            free = lm.generate(texts, 7, targets=targets)
+            beside = lm.force(texts, targets)
+        forced = beside + lm.force(texts, targets)
+        logprobs = [pytest.approx(f.logprob, rel=1e-6, abs=1e-5) for f in forced]
+        return [free, [(f.text, f.share) for f in forced], logprobs]
+
+    monkeypatch.setattr(batching, "PASS_TOKENS", WHOLE)
+    expected = asked()
+    assert [rows for rows, _ in passes] == [7, 7]
+    passes.clear()
+    monkeypatch.setattr(batching, "PASS_TOKENS", {True: (1, 10**9)})
+    got = asked()
+    assert got[:2] == expected[:2] and [x.expected for x in got[2]] == expected[2]
+    heads, columns = passes[0]
+    assert 2 <= heads < 7 and columns >= 3 and len(passes) > 4
+
+
 def test_no_other_cut_at_the_same_costs_is_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "PASS_TOKENS", {True: (16, 10**9)})
     lengths = [3, 30, 8, 8, 21, 5, 22, 9]
