@@ -22,7 +22,12 @@ class Side:
 
     def __init__(self, side: str, checkout: Path, model: str, dataset: str, n_cases: int, threads: int = 1) -> None:
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        environment = {**os.environ, **dict.fromkeys(names, str(threads)), "EASYEDIT_HOME": str(checkout), "TOKENIZERS_PARALLELISM": "false"}
+        environment = {
+            **os.environ,
+            **dict.fromkeys(names, str(threads)),
+            "EASYEDIT_HOME": str(checkout),
+            "TOKENIZERS_PARALLELISM": "false",
+        }
         self.name = side
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.speed.worker", side, model, dataset, str(n_cases), str(threads)],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import Field
-from torch import Tensor, enable_grad, no_grad
+from torch import Tensor, enable_grad, no_grad, stack
 
 from runner.methods.base import Hparams, WeightMethod
 from runner.methods.layers import LAYER_HELP, LayerChoice, choose_layer
@@ -76,24 +76,48 @@ class FineTuning(WeightMethod, ABC):
 
         An edit without a prompt or a target has none, nor has any in a model with several weights in place of one.
         """
+        distinct = list(dict.fromkeys(edits))
+        start = self.original(self.lm.structure.mlp_weight(self.layer))
+        most = AT_ONCE // (start.numel() * start.element_size())  # what is kept is bounded too
+        learnt = self._learn_at_once(distinct[:most], [start] * len(distinct))
+        return {distinct[i]: weight for i, weight in learnt.items()}
+
+    @classmethod
+    def edit_in_step(cls, methods: Sequence[WeightMethod], edits: Sequence[Edit]) -> None:
+        """Train a weight for each sequence on its edit, in one batch where that can be."""
+        first = methods[0]
+        assert isinstance(first, FineTuning)
+        name = first.lm.structure.mlp_weight(first.layer)
+        unedited = first.original(name)
+        learnt = first._learn_at_once(edits, [method.aside.get(name, unedited) for method in methods])
+        for i, (method, edit) in enumerate(zip(methods, edits, strict=True)):
+            if i in learnt:
+                method.touch(name)
+                method.aside = {name: learnt[i]}
+                method.edits.append(edit)
+            else:
+                super().edit_in_step([method], [edit])
+
+    def _learn_at_once(self, edits: Sequence[Edit], starts: Sequence[Tensor]) -> dict[int, Tensor]:
+        """The weights that the edits leave, by their places, each trained from its own start."""
         if not self.lm.structure.mlp_outs:
             return {}
         h = self.hparams
-        start = self.original(self.lm.structure.mlp_weight(self.layer))
-        known = [edit for edit in dict.fromkeys(edits) if edit.prompt.strip() and edit.target.strip()]
-        lessons = {edit: lesson for edit in known if (lesson := self.lesson(edit)) is not None}
-        # What is kept is bounded too.
-        learnable = list(lessons)[: AT_ONCE // (start.numel() * start.element_size())]
-        found: dict[Edit, Any] = {}
-        lengths = [len(lessons[edit].row.ids) for edit in learnable]
-        for places in groups(lengths, group_size(start.numel())):
+        known = [i for i, edit in enumerate(edits) if edit.prompt.strip() and edit.target.strip()]
+        lessons = {i: lesson for i in known if (lesson := self.lesson(edits[i])) is not None}
+        found: dict[int, Tensor] = {}
+        learnable = list(lessons)
+        for places in groups([len(lessons[i].row.ids) for i in learnable], group_size(starts[0].numel())):
             group = [learnable[place] for place in places]
-            starts = start.expand(len(group), *start.shape)
+            common = all(starts[i] is starts[group[0]] for i in group)
+            begun = (
+                starts[group[0]].expand(len(group), *starts[0].shape) if common else stack([starts[i] for i in group])
+            )
             learnt = fine_tune(
-                self.lm, self.layer, [lessons[edit] for edit in group], starts, h.lr, h.weight_decay, h.steps,
+                self.lm, self.layer, [lessons[i] for i in group], begun, h.lr, h.weight_decay, h.steps,
                 h.min_loss, self.limits,
             )  # fmt: skip
-            found.update((edit, one.values[0]) for edit, one in zip(group, learnt, strict=True))
+            found.update((i, one.values[0]) for i, one in zip(group, learnt, strict=True))
         return found
 
     def _train(self, objective: Callable[[], Tensor]) -> None:

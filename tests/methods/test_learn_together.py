@@ -199,7 +199,7 @@ def test_adapters_trained_in_one_batch_equal_those_trained_alone(family, more, d
         calls = list[int]()
         monkeypatch.setattr(torch.optim.Adam, "step", lambda self, c=calls: (c.append(1), step(self))[1])
         (alone, said), made_steps[i] = adapters(edit), len(calls)
-        assert together[i][1][0].logprob == pytest.approx(said[0].logprob, abs=1e-3)
+        assert together[i][1][0].logprob == pytest.approx(said[0].logprob, abs=5e-3)
         for name, value in alone.items():
             assert (together[i][0][name] - value).norm() <= 1e-3 * value.norm(), name
     assert steps == made_steps and len(set(steps)) > 1
