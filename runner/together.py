@@ -52,6 +52,7 @@ class Begun:
     timing: Timing = field(default_factory=Timing)
     answers: list[Answer] = field(default_factory=list)
     hparams: dict[str, Any] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
     peak: int = 0
 
 
@@ -106,14 +107,12 @@ def _edited(lm: LanguageModel, sequences: Sequence[Begun], clean: Fingerprint) -
         if not in_step:
             seed_all(one.seed)
             reset_peak(lm.device)
-            failed = make_edits(lm, one.method, edits_of(one.cases), one.timing)
-            note_edited(one.timing, failed, [])
+            one.failed = make_edits(lm, one.method, edits_of(one.cases), one.timing)
             one.method.put_aside()
             one.peak = peak(lm.device)
         if not group and fingerprint(lm.model) != clean:
             raise NotTogether("the method changes more than weights.")
-        broken = not_finite_among(one.method.aside.items())
-        note_edited(one.timing, [], broken)
+        note_edited(one.timing, one.failed, not_finite_among(one.method.aside.items()))
         one.hparams, one.timing.storage_bytes = one.method.resolved_hparams(), one.method.storage_bytes()
         group.append(one)
         if sum(v.numel() * v.element_size() for other in group for v in other.method.aside.values()) > MOST_BYTES:
@@ -135,11 +134,12 @@ def _edit_in_step(lm: LanguageModel, sequences: Sequence[Begun], kind: type[Weig
     for step in range(max(map(len, edits))):
         start = now(lm)
         members = [(one, own[step]) for one, own in zip(sequences, edits, strict=True) if step < len(own)]
-        kind.edit_in_step([one.method for one, _ in members], [edit for _, edit in members])
+        failed = kind.edit_in_step([one.method for one, _ in members], [edit for _, edit in members])
         share = (now(lm) - start) / len(members)
-        for one, _ in members:
+        for place, (one, _) in enumerate(members):
             one.timing.edit_seconds += share
-            one.timing.n_edits += 1
+            one.timing.n_edits += place not in failed
+            one.failed += [failed[place]] if place in failed else []
     for one in sequences:
         one.peak = peak(lm.device)
 

@@ -248,15 +248,23 @@ class WeightMethod(Method):
         self.aside = {}
 
     @classmethod
-    def edit_in_step(cls, methods: Sequence[WeightMethod], edits: Sequence[Edit]) -> None:
+    def edit_in_step(cls, methods: Sequence[WeightMethod], edits: Sequence[Edit]) -> dict[int, str]:
         """Apply one edit to each of several sequences, whose changes so far have been put aside, as `edit` would.
 
-        By default one after the other; methods that can learn them in one batch do.
+        By default one after the other; methods that can learn them in one batch do. Returns, by place, why edits could
+        not be made (`EditError`).
         """
-        for method, edit in zip(methods, edits, strict=True):
+        from runner.methods.subject import EditError
+
+        failed = {}
+        for i, (method, edit) in enumerate(zip(methods, edits, strict=True)):
             method.take_up()
-            method.edit([edit])
+            try:
+                method.edit([edit])
+            except EditError as error:
+                failed[i] = str(error)
             method.put_aside()
+        return failed
 
     def storage_bytes(self) -> int:
         """The size of every changed parameter: a dense change has to be kept whole."""

@@ -83,20 +83,22 @@ class FineTuning(WeightMethod, ABC):
         return {distinct[i]: weight for i, weight in learnt.items()}
 
     @classmethod
-    def edit_in_step(cls, methods: Sequence[WeightMethod], edits: Sequence[Edit]) -> None:
+    def edit_in_step(cls, methods: Sequence[WeightMethod], edits: Sequence[Edit]) -> dict[int, str]:
         """Train a weight for each sequence on its edit, in one batch where that can be."""
         first = methods[0]
         assert isinstance(first, FineTuning)
         name = first.lm.structure.mlp_weight(first.layer)
         unedited = first.original(name)
         learnt = first._learn_at_once(edits, [method.aside.get(name, unedited) for method in methods])
+        failed: dict[int, str] = {}
         for i, (method, edit) in enumerate(zip(methods, edits, strict=True)):
             if i in learnt:
                 method.touch(name)
                 method.aside = {name: learnt[i]}
                 method.edits.append(edit)
             else:
-                super().edit_in_step([method], [edit])
+                failed.update((i, why) for why in super().edit_in_step([method], [edit]).values())
+        return failed
 
     def _learn_at_once(self, edits: Sequence[Edit], starts: Sequence[Tensor]) -> dict[int, Tensor]:
         """The weights that the edits leave, by their places, each trained from its own start."""

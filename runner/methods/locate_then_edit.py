@@ -18,6 +18,7 @@ from runner.methods.layers import configured
 from runner.methods.moments import Moment, MomentHparams, moment_texts, moments
 from runner.methods.subject import EditError, Fact, locate
 from runner.methods.value import CLAMP, V_LR, V_STEPS, Value, ValueHparams
+from runner.methods.variants import Variants
 from runner.types import Edit
 
 
@@ -53,6 +54,7 @@ class LocateThenEdit(WeightMethod, ABC):
         super().__init__(*args, **kwargs)
         self._templates: list[str] | None = None
         self._moments: dict[int, Moment] = {}
+        self._next: dict[Edit, Value] = {}  # of the edit that is made next, found on the present weights
 
     def configured(self, key: str) -> Any:
         """What the model's own configuration says about a hyperparameter left open, for this method or its kin."""
@@ -94,10 +96,33 @@ class LocateThenEdit(WeightMethod, ABC):
         return dict(zip(facts, self.values(list(facts.values())), strict=True))
 
     def foreseen(self, edits: Sequence[Edit]) -> list[Value] | None:
-        """The values that `ahead` holds for edits on the unedited model; None when one has to be looked for now."""
+        """The values of edits, where they were found in one batch with others'; None when one has to be looked for now.
+
+        Those that `ahead` holds are values on the unedited model."""
+        if all(edit in self._next for edit in edits):
+            return [self._next[edit] for edit in edits]
         if self.edits or self.touched() or any(edit not in self.ahead for edit in edits):
             return None
         return [self.ahead[edit] for edit in edits]
+
+    @classmethod
+    def edit_in_step(cls, methods: Sequence[WeightMethod], edits: Sequence[Edit]) -> dict[int, str]:
+        """Look for all values in one batch, each on its own sequence's weights, then write them one by one."""
+        own = [method for method in methods if isinstance(method, LocateThenEdit)]
+        facts: dict[int, Fact] = {}
+        for i, edit in enumerate(edits):
+            with suppress(EditError):  # said again when it is made
+                facts[i] = locate(edit, own[i].protocol)
+        variants = Variants(own[0].lm, [own[i].aside for i in facts])
+        with variants.asked(range(len(facts))):
+            values = own[0].values(list(facts.values()))
+        for i, value in zip(facts, values, strict=True):
+            own[i]._next = {edits[i]: value}
+        try:
+            return super().edit_in_step(methods, edits)
+        finally:
+            for method in own:
+                method._next = {}
 
     @torch.no_grad()
     def add(self, layer: int, update: Tensor) -> None:

@@ -178,7 +178,8 @@ def optimise_values(
     beside: nn.Module | None = None,
     course: Callable[[], Course] = Course,
 ) -> list[Value]:
-    """As `optimise_value` for each fact by itself, all on the present weights, several in one batch.
+    """As `optimise_value` for each fact by itself, several in one batch, all on the present weights, or where several
+    edited models stand beside each other (`Variants.asked`), fact i on those of input i.
 
     Equal to one after the other up to the rounding of batched matrix products.
     """
@@ -192,7 +193,7 @@ def optimise_values(
     size = max(1, ROWS // (len(templates) + 1))
     values: list[Value] = []
     for start in range(0, len(facts), size):
-        values += _search(lm, facts[start : start + size], templates, layer, sites, constant, h, course)
+        values += _search(lm, facts[start : start + size], templates, layer, sites, constant, h, course, start)
     return values
 
 
@@ -205,6 +206,7 @@ def _search(
     constant: Sequence[nn.Module],
     h: ValueHparams,
     course: Callable[[], Course],
+    first: int,
 ) -> list[Value]:
     rows = [_rows(lm, fact, templates) for fact in facts]
     courses = [course() for _ in facts]
@@ -230,12 +232,13 @@ def _search(
             if batch is None or len(running) <= COMPACT * len(batch.members):
                 for shift in shifts:
                     shift.batch = None
-                batch = _Batch(lm, rows, running, constant)
+                with lm.rows.holding([first + i for i in running for _ in rows[i]]):
+                    batch = _Batch(lm, rows, running, constant)
                 for shift in shifts:
                     shift.batch = batch
                 depth.clear()
-            first = input_of(lm.structure.mlp_out(layer).module) if step == 1 else nullcontext(list[Tensor]())
-            with first as seen:
+            keyed = input_of(lm.structure.mlp_out(layer).module) if step == 1 else nullcontext(list[Tensor]())
+            with keyed as seen, lm.rows.holding([first + i for i in batch.owner.tolist()]):
                 logits = batch.tail.logits()
             essences = logits[batch.essences].float().log_softmax(-1)
             if step == 1:

@@ -77,6 +77,19 @@ class Rows:
         finally:
             self.inputs, self.starts, self.ends = whole
 
+    @contextmanager
+    def holding(self, inputs: Sequence[int]) -> Iterator[None]:
+        """Passes outside of generating and forcing whose rows belong to these inputs; without owners nobody asks."""
+        if self.owners is None:
+            yield
+            return
+        self.begun += 1
+        self.inputs = list(inputs)
+        try:
+            yield
+        finally:
+            self.end()
+
     def keep(self, kept: Tensor) -> None:
         """Some rows have left the batch; `kept` are the places of those that are still there."""
         if self.inputs is not None:

@@ -105,3 +105,43 @@ def test_what_was_foreseen_is_for_the_first_edit_of_a_sequence_only():
         assert rome.foreseen(EDITS[1:2]) is None
         rome.undo()
     assert rome.foreseen(EDITS[1:2])
+
+
+NOWHERE = Edit("Nobody", "Who leads it?", "Karn", None, "")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("name", ["ROME", "R-ROME", "RECT", "MEMIT", "PMET", "EMMET", "AlphaEdit", "FT-M", "FT-L"])
+def test_edits_made_in_step_leave_the_weights_that_each_sequence_leaves_alone(name, family, tmp_path, monkeypatch):
+    monkeypatch.setenv("PALIMPSEST_CACHE", str(tmp_path))
+    lm = taught(family)
+    before, cls = fingerprint(lm.model), registry.get(name)
+    if issubclass(cls, LocateThenEdit):
+        layered = {"layers": [0, 1]} if "layers" in cls.Hparams.model_fields else {"layer": 1}
+        given = hparams(tmp_path, v_num_grad_steps=6, **layered)
+        broken = NOWHERE
+    else:
+        given, broken = {"layer": 1, "steps": 5, "lr": 0.02}, edit("Ostrik", "Karn")
+    given = {k: v for k, v in given.items() if k in cls.Hparams.model_fields}
+    sequences = [EDITS, EDITS[::-1], [EDITS[1], broken, EDITS[0]]]
+    methods = [cls(lm, PROTOCOL, given) for _ in sequences]
+    for method in methods:
+        method.prepare()
+    failed = [cls.edit_in_step(methods, step) for step in zip(*sequences, strict=True)]
+    assert fingerprint(lm.model) == before and lm.rows.owners is None and lm.rows.inputs is None
+    assert [list(one) for one in failed] == [[], [2] if broken is NOWHERE else [], []]
+    for method, own in zip(methods, sequences, strict=True):
+        alone = cls(lm, PROTOCOL, given)
+        alone.prepare()
+        for one in own:
+            if one is not NOWHERE:
+                alone.edit([one])
+        changed = {key: lm.model.get_parameter(key).detach().clone() for key in alone.touched()}
+        assert method.edits == alone.edits and method.storage_bytes() == alone.storage_bytes()
+        alone.undo()
+        assert method.aside.keys() == changed.keys()
+        for key, value in changed.items():
+            original = lm.model.get_parameter(key)
+            assert (method.aside[key] - value).norm() <= 1e-3 * (value - original).norm()
+        method.undo()
+    assert fingerprint(lm.model) == before
