@@ -22,6 +22,7 @@ from runner.models.rows import Rows
 
 T = TypeVar("T")
 SHARED_PREFIX = 32  # tokens; of so many that all rows share few rows are enough to be worth a pass
+COPIES = 16  # tokens whose keys and values are copied in the time that one takes to run; measured on a small model
 # By whether on the CPU: the tokens that one more pass costs as much as, and the most tokens of a pass. A pass of more
 # than that gains nothing on the CPU and leaves its caches.
 PASS_TOKENS = {True: (64, 1024), False: (4096, 1 << 40)}
@@ -104,10 +105,9 @@ def prefill(
     keep: a position before a row's first token holds no meaning and must not be read by the caller.
     watch: is told which rows run, when hooks read it. Otherwise a beginning that all rows share may be run for one.
     """
-    from runner.models.cache import can_crop, joined, new_cache
+    from runner.models.cache import joined
 
-    whole = not (can_share_prefix(model) and can_crop(new_cache(model)))
-    places, parts = zip(*passes(model, rows, pad, [keep] * len(rows), device, watch, whole), strict=True)
+    places, parts = zip(*passes(model, rows, pad, [keep] * len(rows), device, watch, joins=True), strict=True)
     if len(parts) == 1:
         return cast(Prefilled, parts[0])
     # Each row stays at the right end, where its own pass had it.
@@ -128,18 +128,20 @@ def passes(
     keep: Sequence[int],
     device: Any,
     watch: Rows | None = None,
-    whole: bool = False,
+    joins: bool = False,
 ) -> Iterator[tuple[list[int], Prefilled]]:
     """Run a batch in one or more passes over rows of about equal length: which rows (ascending), and what came of them.
 
-    keep: of each row; a pass keeps what its rows need at most. whole: in one pass. The rest as for `prefill`.
+    keep: of each row; a pass keeps what its rows need at most. joins: all become one batch again, so that there is one
+    pass where that can't be or costs more than it saves. The rest as for `prefill`.
     """
     from runner.models.cache import can_crop, new_cache, spread
 
     past = new_cache(model)
     limit = min(len(row) - kept for row, kept in zip(rows, keep, strict=True))
     shared, group = 0, [0] * len(rows)
-    if watch is None and can_share_prefix(model) and can_crop(past):
+    plain = can_share_prefix(model) and can_crop(past)
+    if watch is None and plain:
         shared, group = beginnings(rows, limit, device)
     if shared:
         firsts = {g: row[:shared] for g, row in zip(group, rows, strict=True)}
@@ -147,7 +149,12 @@ def passes(
         where_at = torch.arange(shared, device=device).expand_as(first)
         forward(model, first, torch.ones_like(first), where_at, past, 1)
     lengths = [len(row) - shared for row in rows]
-    for where in [list(range(len(rows)))] if whole else pieces(lengths, device):
+    cuts = pieces(lengths, device) if plain or not joins else [list(range(len(rows)))]
+    if joins and shared:  # what is shared was copied to every row already, and joining copies it once more
+        padding = len(rows) * max(lengths) - sum(len(where) * max(lengths[i] for i in where) for where in cuts)
+        if len(rows) * (shared + max(lengths)) > COPIES * padding:
+            cuts = [list(range(len(rows)))]
+    for where in cuts:
         width = max(lengths[i] for i in where)
         own = [(width - lengths[i], rows[i][shared:]) for i in where]
         ids = torch.tensor([[pad] * padding + list(row) for padding, row in own], device=device)

@@ -195,6 +195,16 @@ def test_different_beginnings_are_run_once_each(
     assert 2 <= heads < 7 and columns >= 3 and len(passes) > 4
 
 
+def test_a_long_context_is_not_copied_once_more_for_little_padding(passes: list[Any]) -> None:
+    model, tails = tiny.model("llama"), [[10 + i] * 4 for i in range(6)] + [[20 + i] * 30 for i in range(9)]
+    batching.prefill(model, tails, tiny.PAD)
+    assert passes == [(9, 30), (6, 4)]
+    for context, expected in ((40, [(9, 30), (6, 4)]), (200, [(15, 30)])):
+        passes.clear()
+        made = batching.prefill(model, [[7] * context + tail for tail in tails], tiny.PAD)
+        assert passes == [(1, context), *expected] and made.mask.shape == (15, context + 30)
+
+
 def test_no_other_cut_at_the_same_costs_is_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "PASS_TOKENS", {True: (16, 10**9)})
     lengths = [3, 30, 8, 8, 21, 5, 22, 9]
