@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.passes import change
+from runner.datasets import base as datasets
 from runner.fingerprint import fingerprint
 from runner.methods import ft, lora_stacked, registry, stacked
 from runner.methods.base import Method
@@ -214,3 +216,28 @@ def test_adapters_are_not_foreseen_where_a_projection_is_run_twice() -> None:
     mlp.up_proj = mlp.gate_proj
     assert lora_stacked.called_once(lm, [values, mlp.gate_proj], [1, 5, 6]) is None
     assert Lora(lm, PROTOCOL, {"target_modules": ("gate_proj",), "steps": 2}).foresee(EDITS) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("FT-M", {}), ("FT-L", {"steps": 8}), ("WISE", {"n_iter": 8}), ("LoRA", {"steps": 8})]
+)
+def test_edits_of_the_shipped_model_are_the_same_together_and_alone(name, more) -> None:
+    lm = LanguageModel.load("atlas")
+    method: Any = registry.get(name)(lm, get_protocol("wild"), more)
+    method.prepare()
+    edits = [case.edits[0] for case in datasets.load("atlas").cases[:3]]
+
+    def left() -> list[Tensor]:
+        found = []
+        for edit in edits:
+            method.edit([edit])
+            found.append(change(method))
+            method.undo()
+        return found
+
+    alone = left()
+    method.ahead = method.foresee(edits)
+    assert list(method.ahead) == edits
+    for one, other in zip(left(), alone, strict=True):
+        # Of LoRA's third edit some gradients are nearly nothing; its steps are as many.
+        assert (one - other).norm() <= (1e-2 if name == "LoRA" else 1e-3) * other.norm() > 0
