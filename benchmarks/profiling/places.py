@@ -63,5 +63,5 @@ PLACES = [
     Place("db.store:Store.save_sequence", STORING),
     Place("runner.scoring:score", SCORING),
     Place("runner.engine:Models.get", LOADING),
-    Place("runner.execute:_warm_up_once", FIRST),
+    Place("runner.execute:_Work.warm_up", FIRST),
 ]
