@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.methods.hooks import by_row, hooked, input_of, run_through, with_hidden
+from runner.methods.hooks import by_row, hooked, with_hidden
 from runner.methods.projecting import project, project_each
 from runner.methods.stacked import COMPACT
 from runner.methods.subject import Row
@@ -51,8 +51,7 @@ def moved(
 
 
 class _Batch:
-    """The rows of some examples as one tail: the n pairs of each. The other text of each is run up to the projection
-    alone, and only once: nothing is read from what the model makes of it."""
+    """The rows of some examples as one tail: of each its n pairs, then the other text."""
 
     def __init__(
         self, lm: LanguageModel, layer: int, examples: Sequence[Example], weights: Tensor, original: Tensor
@@ -61,40 +60,37 @@ class _Batch:
         self.weights = weights.requires_grad_(True)
         self._original, self._act = original, activation_function(lm)
         self._module = lm.structure.mlp_out(layer).module
+        self._each = len(examples[0].pairs) + 1
         # As published, the mean over a row's target counts one place more, which adds nothing to the sum.
         rows = [[Row(pair.ids, 0, [*pair.ids[pair.start :], IGNORED]) for pair in one.pairs] for one in examples]
-        every = [row for own in rows for row in own]
+        others = [Row(one.other, 0, []) for one in examples]
+        every = [row for own, other in zip(rows, others, strict=True) for row in (*own, other)]
         self._tail = Tail(lm, every, before_mlp_out(lm, layer))
-        shares = [1 / (len(own) * len(row.targets)) for own in rows for row in own for _ in row.targets]
-        self._shares = torch.tensor(shares, device=lm.device)
-        self._places = [sum(len(row.targets) for row in own) for own in rows]
-        with input_of(self._module) as seen:
-            mask = run_through(lm, [one.other for one in examples], layer)
-        self._other = by_row(seen[0], len(examples))
-        self._tokens = self._beside(self._tail.mask.float()[..., None], mask.float()[..., None])[..., 0]
+        n = self._each - 1
+        shares = [[1 / (n * len(row.targets))] * len(row.targets) for own in rows for row in own]
+        for place in range(len(examples)):
+            shares.insert((place + 1) * self._each - 1, [0.0])
+        self._shares = torch.tensor([share for row in shares for share in row], device=lm.device)
+        self._places = [
+            sum(map(len, shares[first : first + self._each])) for first in range(0, len(shares), self._each)
+        ]
+        self._tokens = self._tail.mask.float()
         self._lengths = self._tokens.sum(1)
         self._known: tuple[Tensor, Tensor] | None = None  # what enters the projection and f(W a): always the same
         self._distances = torch.empty(0)
 
-    def _beside(self, rows: Tensor, other: Tensor) -> Tensor:
-        """Values of the pairs' rows, [examples x n, tokens, width], with those of each example's other text, [examples,
-        fewer tokens, width], after its own."""
-        own = rows.unflatten(0, (len(self.weights), -1))
-        other = nn.functional.pad(other, (0, 0, 0, rows.shape[1] - other.shape[1]))
-        return torch.cat([own, other[:, None]], 1).flatten(0, 1)
-
     def _use_memories(self, module: nn.Module, args: Any, output: Any) -> Any:
         if self._known is None:
-            inputs = self._beside(by_row(args[0], len(self._tail.mask)).detach(), self._other)
+            inputs = by_row(args[0], len(self._tokens))
             # Computed in the same way as with the memories: where the weights are equal the distance is nothing.
             originals = torch.stack([self._original] * len(self.weights))
             with torch.no_grad():
-                self._known = inputs, self._act(project_each(module, inputs, originals))
+                self._known = inputs.detach(), self._act(project_each(module, inputs, originals))
         inputs, usual = self._known
-        moved = project_each(module, inputs, self.weights)
-        distances = (self._act(moved) - usual).float().norm(dim=-1)
+        other = project_each(module, inputs, self.weights)
+        distances = (self._act(other) - usual).float().norm(dim=-1)
         self._distances = (distances * self._tokens).sum(1) / self._lengths
-        return with_hidden(output, moved.unflatten(0, (len(self.weights), -1))[:, :-1])
+        return with_hidden(output, other)
 
     def losses(self, h: Any) -> tuple[Tensor, Tensor]:
         """Of each example its loss and the mean activation of its rows, [examples]."""
@@ -102,7 +98,7 @@ class _Batch:
             logits = self._tail.logits().float()
         logp = nn.functional.cross_entropy(logits, self._tail.targets, reduction="none", ignore_index=IGNORED)
         said = torch.stack([own.sum() for own in (self._shares * logp).split(self._places)])
-        distances = self._distances.unflatten(0, (len(self.weights), -1))
+        distances = self._distances.view(-1, self._each)
         inside, outside = distances[:, :-1], distances[:, -1]
         return said + margins(inside, outside, h), inside.mean(1).detach()
 
