@@ -25,6 +25,8 @@ README = (
     (r"SCR keeps an average of ([\d.]+) %", "SCR", 100),
     (r"ROME falls from ([\d.]+) % after one edit", "ROME", 1),
     (r"ROME falls from [\d.]+ % after one edit to ([\d.]+) %", "ROME", 100),
+    (r"After 10,000 \(`run ten-thousand`\) SCR keeps ([\d.]+) %", "SCR", 10_000),
+    (r"\(`run ten-thousand`\) SCR keeps [\d.]+ %, FT-M ([\d.]+) %", "FT-M", 10_000),
 )
 
 
@@ -39,7 +41,11 @@ def board() -> Iterator[Board]:
 
 
 def cell_key(board: Board, method: str, n_edits: int) -> str:
-    """The cell of the comparison that the findings choose, at the seed they show."""
+    """The cell of the comparison that the findings choose, at the seed they show; of the longest sequences the one that
+    there is."""
+    if n_edits == 10_000:
+        cells = board.cells()
+        return str(cells[(cells["label"] == method) & (cells["n_edits"] == n_edits)]["key"].item())
     cells = comparison(Stored(board.reader, board.cells(), "atlas").cells())
     own = cells[(cells["label"] == method) & (cells["n_edits"] == n_edits) & (cells["seed"] == first_seed(cells))]
     return str(own["key"].iloc[0])
