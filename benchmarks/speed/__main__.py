@@ -4,10 +4,11 @@
         [--threads 1] [--job FT-M,ROME --counts 1,10,100] [--json]
 
 CHECKOUT is a clone of github.com/zjunlp/EasyEdit. Each side has a process of its own (a new one for each method) with
-as many threads (--threads, 1), the same copy of the model in float32 on the CPU, the same edits, hyperparameters, contexts, second moments,
-prompts and budget of tokens. A round runs ours, then theirs; printed are the median and the range of the rounds, and
-the ratio round by round. Processor seconds of a process don't count what other processes do meanwhile; seconds on the
-wall do. With more than one thread look at the wall: a thread that waits for work counts as working.
+as many threads (--threads, 1), the same copy of the model in float32 on the CPU, the same edits, hyperparameters,
+contexts, second moments, prompts and budget of tokens. A round runs ours, then theirs; printed are the median and the
+range of the rounds, and the ratio round by round. Processor seconds of a process don't count what other processes do
+meanwhile; seconds on the wall do. With more than one thread look at the wall: a thread that waits for work counts as
+working.
 
 Editing: seconds of `edit` here and of the entry point `apply_…_to_model` there, of one edit at a time, mean over all
 but the first. After the first and after the last edit what the edits left is compared: |ours - theirs| / |theirs| of
