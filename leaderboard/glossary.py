@@ -33,8 +33,8 @@ TERMS: dict[str, str] = {
     "can't be told apart; elsewhere, different ranks need not differ significantly.",
     "incomplete": "A method that isn't finished, failed, or lacks one of the four scores. Shown, never ranked.",
     "forced avg., free avg.": "The average in the other way of answering, and how far it is off this one.",
-    "s/edit": "Seconds per edit, on the hardware of the run.",
-    "s/answer": "Seconds per answer, all that the method does to answer included.",
+    "s/edit": "Seconds per edit, on the hardware of the run, of sequences that were run by themselves.",
+    "s/answer": "Seconds per answer, all the method does for it included, of sequences that were run by themselves.",
     "over edits": "The average against the length of the sequence (log scale), the same axes in all rows: from the "
     "shortest to the longest, in percent.",
     "badge": "Whose word a row is. ✓ verified: measured by this project's runner with every raw answer kept. Sent in: "
