@@ -16,7 +16,7 @@ EDIT, ASK, PREPARE = (
     "runner.methods.base:Method.answer",
     "runner.methods.base:Method.prepare",
 )
-CALLS = {EDIT: 8, ASK: 13, PREPARE: 12}
+CALLS = {EDIT: 7, ASK: 13, PREPARE: 12}
 
 
 def batch_too_large(world: World, db: Path, rng: random.Random) -> str | None:

@@ -71,6 +71,7 @@ def small_memory(rows: int) -> Patch:
 
 def poison() -> None:
     """An editor that writes NaN into its weight at each edit of one place."""
+    from runner.methods.base import WeightMethod
     from runner.methods.ft_m import FTM
 
     edit = FTM.edit
@@ -82,6 +83,8 @@ def poison() -> None:
                 self.lm.model.get_parameter(name).data.view(-1)[:3] = float("nan")
 
     FTM.edit = poisoned  # type: ignore[method-assign]
+    # Sequences that share work are then edited one by one, too.
+    FTM.edit_in_step = classmethod(WeightMethod.edit_in_step.__func__)  # type: ignore
 
 
 def hang() -> None:

@@ -30,7 +30,7 @@ def kill_three_times(world: World, db: Path, rng: random.Random) -> str | None:
 
 def worker_dies(world: World, db: Path, rng: random.Random) -> str | None:
     """A segmentation fault within an edit."""
-    crash = at_call("runner.methods.ft_m:FTM.edit", rng.randint(1, 8), lambda: os.kill(os.getpid(), signal.SIGSEGV))
+    crash = at_call("runner.methods.ft_m:FTM.edit", rng.randint(1, 7), lambda: os.kill(os.getpid(), signal.SIGSEGV))
     return world.run(db, crash).unless(-signal.SIGSEGV)
 
 
@@ -73,7 +73,8 @@ def ctrl_c(world: World, db: Path, rng: random.Random) -> str | None:
 STAGES = {
     "loading": ("runner.models.lm:LanguageModel.load", 1),
     "preparing": ("runner.methods.base:Method.prepare", 12),
-    "editing": ("runner.methods.ft_m:FTM.edit", 8),
+    "editing": ("runner.methods.ft_m:FTM.edit", 7),
+    "sharing": ("runner.execute:run_together", 1),
     "answering": ("runner.methods.base:Method.answer", 13),
     "undoing": ("runner.methods.base:WeightMethod.undo", 7),
     "storing": ("db.store:Store.save_sequence", 13),

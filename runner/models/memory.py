@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,35 @@ def keep_freed() -> None:
     Otherwise each pass asks for the same pages anew, up to a fifth of its time where pages are dear (virtual machines).
     Where the C library is not glibc nothing happens.
     """
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (OSError, TypeError, AttributeError):
-        return
+    set_option = _of_c_library("mallopt")
     for option, size in ((M_MMAP_THRESHOLD, MAPPED), (M_TRIM_THRESHOLD, KEPT)):
         set_option(option, size)
 
 
+def _give_back() -> None:
+    """Give freed memory back to the system."""
+    _of_c_library("malloc_trim")(0)
+
+
+def _of_c_library(name: str) -> Callable[..., Any]:
+    """A function of glibc; one that does nothing elsewhere."""
+    try:
+        function: Callable[..., Any] = getattr(ctypes.CDLL(None), name)
+    except (OSError, TypeError, AttributeError):
+        return lambda *args: None
+    return function
+
+
 def reset_peak(device: torch.device) -> int:
-    """Let the peak be what is in use now, where the system can; returns the bytes in use."""
+    """Let the peak be what is in use now, where the system can; returns the bytes in use.
+
+    On the CPU freed memory that was kept (`keep_freed`) goes back first: it would hide what is asked for from now on.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         return int(torch.cuda.memory_allocated(device))
+    _give_back()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
