@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.reader import Reader, Row
+from db.reader import TOGETHER, Reader, Row
 from db.schema import CaseRow
 from db.schema import Sequence as SequenceRow
 
@@ -16,7 +16,6 @@ SEQUENCE_COLUMNS = [
 ]  # fmt: skip
 HOP_COLUMNS = ["cell_key", "case_id", "metric", "hops", "correct", "n"]
 LOOKUP_COLUMNS = ["cell_key", "case_id", "metric", "found", "confirmed", "n", "right"]
-TOGETHER = "together"  # of a sequence's extra: among how many the seconds were shared out
 PARTS = "answer_parts"  # of a sequence's extra: what named pieces of the answering took, name -> seconds
 
 

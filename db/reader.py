@@ -18,6 +18,7 @@ from db.schema import AnswerRow, CaseRow, Cell, Dataset, Reported, Run, Score, S
 from db.schema import Sequence as SequenceRow
 
 Row = dict[str, Any]
+TOGETHER = "together"  # of a sequence's extra: among how many its seconds were shared out
 
 _CELL_COLUMNS = (
     Cell.key, Cell.run_id, Cell.base_key, Cell.model, Cell.model_hash, Cell.method, Cell.hparams, Cell.dataset,
@@ -115,7 +116,7 @@ class Reader:
         """Summed over a cell's sequences: edit_seconds, n_edits, answer_seconds, n_answers, n_tokens, storage_bytes (or
         None where it wasn't measured); and the largest peak_memory_bytes. Where sequences shared work, only those count
         that were run alone, if there are any."""
-        alone = SequenceRow.extra["together"].as_string().is_(None)
+        alone = SequenceRow.extra[TOGETHER].as_string().is_(None)
 
         def of(function: Callable[[Any], Any], column: Any) -> Any:
             return sa.func.coalesce(function(sa.case((alone, column))), function(column)).label(column.key)

@@ -270,7 +270,7 @@ def _work_there(
     cell: Cell, cases: Mapping[str, Case], to_do: Sequence[int], seconds: float | None, together: bool, folder: str
 ) -> Iterator[tuple[str, Any]]:
     """Run sequences of a cell. Yields (SEQUENCE, (position, result)) for each, or at last (FAILED | REFUSED, why)."""
-    from runner.execute import execute_cell, portions
+    from runner.execute import execute_cell, groups
     from runner.methods import registry
     from runner.sequence import SequenceResult
 
@@ -285,7 +285,8 @@ def _work_there(
         yield REFUSED, str(error)
         return
     method = registry.get(cell.method.spec)
-    for portion in portions(cell, method, to_do, together):
+    portions = ([p for p in group if p in to_do] for group in groups(cell, method, together))
+    for portion in filter(None, portions):
         left = None if seconds is None else max(1e-3, seconds - (time.monotonic() - begun))
         kept: dict[int, SequenceResult] = {}
         try:

@@ -46,12 +46,11 @@ def execute_cell(
     cases: by id, at least those of the cell. clean: the unedited model's fingerprint. together: sequences may
     share work. Whatever a method raises goes through; the sequences handed over before stay valid.
     """
-    work = _Work(cell, lm, method_class, cases, clean, together)
+    work = _Work(cell, lm, method_class, cases, clean)
     to_do = [position for position in range(len(cell.sequences)) if position not in done]
     prepared = work.warm_up(to_do[0]) if to_do else 0.0
-    for start in range(0, len(cell.sequences), TOGETHER):
-        block = range(start, min(start + TOGETHER, len(cell.sequences)))
-        for position, result in work.block([p for p in block if p not in done], list(block)):
+    for group in groups(cell, method_class, together):
+        for position, result in work.run(group, [p for p in group if p not in done]):
             if position == to_do[0] and prepared:
                 result.timing.extra["prepare_seconds"] = result.timing.extra.get("prepare_seconds", 0.0) + prepared
             if position == 0 and result.hparams != cell.method.hparams:
@@ -59,20 +58,17 @@ def execute_cell(
             on_sequence(position, result)
 
 
-def portions(cell: Cell, method_class: type[Method], to_do: Sequence[int], together: bool = True) -> list[list[int]]:
-    """The positions `to_do` cut into what is run in one go: sequences that share work, and each other one by itself."""
-    found: dict[tuple[int, int], list[int]] = {}
-    shares = together and _shares(cell, method_class)
-    for position in to_do:
-        own = (position, 0) if not shares or position < ALONE else (position // TOGETHER, 1)
-        found.setdefault(own, []).append(position)
+def groups(cell: Cell, method_class: type[Method], together: bool = True) -> list[list[int]]:
+    """The positions of a cell's sequences cut into what is run in one go: those that share work, each other by itself.
+
+    The same whether or not some are done, so that a continued run repeats every rounding.
+    """
+    shares = method_class.foresee is not Method.foresee or can_together(method_class, len(cell.sequences[0]))
+    found: dict[tuple[bool, int], list[int]] = {}
+    for position in range(len(cell.sequences)):
+        shared = together and shares and position >= ALONE
+        found.setdefault((shared, position // TOGETHER if shared else position), []).append(position)
     return list(found.values())
-
-
-def _shares(cell: Cell, method_class: type[Method]) -> bool:
-    if cell.method.name == BASE_METHOD:
-        return False
-    return method_class.foresee is not Method.foresee or can_together(method_class, len(cell.sequences[0]))
 
 
 @dataclass
@@ -84,7 +80,6 @@ class _Work:
     method_class: type[Method]
     cases: Mapping[str, Case]
     clean: Fingerprint
-    together: bool
 
     @property
     def edits_model(self) -> bool:
@@ -116,28 +111,22 @@ class _Work:
         known.add(key)
         return warm_up(self.lm, self.make_method, self.cases_of(position)[0], self.edits_model, self.cell.seed)
 
-    def block(self, to_do: Sequence[int], block: Sequence[int]) -> Iterator[tuple[int, SequenceResult]]:
-        """The results of the sequences at `to_do`, some of the block that may share work.
-
-        Who shares with whom is the same whether or not some are done, so that a continued run repeats every rounding.
-        """
-        shared = [p for p in block if p >= ALONE] if self.together and _shares(self.cell, self.method_class) else []
-        if len(shared) < 2:
-            shared = []
-        for position in (p for p in to_do if p not in shared):
-            yield position, self.alone(position, {})
-        left = [p for p in to_do if p in shared]
-        if not left:
+    def run(self, group: Sequence[int], to_do: Sequence[int]) -> Iterator[tuple[int, SequenceResult]]:
+        """The results of the sequences at `to_do`, of a group that is run in one go (`groups`)."""
+        if len(group) == 1 or not to_do:
+            for position in to_do:
+                yield position, self.alone(position, {})
             return
         learns = learns_in_step(self.method_class)  # then nothing need be foreseen
-        results = self.beside(shared, {}) if learns else {}
-        foreseen, seconds = ({}, 0.0) if results else self.foresee(shared)
-        results = results or self.beside(shared, foreseen)
-        for position in left:
+        results = self.beside(group, {}) if learns else {}
+        foreseen, seconds = ({}, 0.0) if results else self.foresee(group)
+        if not learns:
+            results = self.beside(group, foreseen)
+        for position in to_do:
             result = results[position] if results else self.alone(position, foreseen)
             if foreseen:
                 result.timing.edit_seconds += seconds
-                result.timing.extra["together"] = len(shared)
+                result.timing.extra["together"] = len(group)
             yield position, result
 
     def alone(self, position: int, ahead: Mapping[Edit, Any]) -> SequenceResult:
@@ -190,7 +179,8 @@ class _Work:
 
 _unedited: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 _warm: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
-_apart: weakref.WeakKeyDictionary[Any, set[type[Method]]] = weakref.WeakKeyDictionary()  # methods whose sequences are
+# Methods whose sequences this model can't answer together.
+_apart: weakref.WeakKeyDictionary[Any, set[type[Method]]] = weakref.WeakKeyDictionary()
 
 
 def record(lm: LanguageModel, clean: Fingerprint, first: bool, method: Method) -> dict[str, Any]:

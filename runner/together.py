@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from runner.fingerprint import Fingerprint, fingerprint, not_finite_among
 from runner.methods.base import Method, WeightMethod
 from runner.methods.variants import NotTogether, Variants
@@ -100,26 +102,44 @@ def _edited(lm: LanguageModel, sequences: Sequence[Begun], clean: Fingerprint) -
     in_step = learns_in_step(kind)
     for one in sequences:
         one.cases = applicable(one.method, one.cases, one.timing)
-    if in_step:
-        _edit_in_step(lm, sequences, kind)
-    group: list[Begun] = []
-    for one in sequences:
-        if not in_step:
-            seed_all(one.seed)
-            reset_peak(lm.device)
-            one.failed = make_edits(lm, one.method, edits_of(one.cases), one.timing)
-            one.method.put_aside()
-            one.peak = peak(lm.device)
-        if not group and fingerprint(lm.model) != clean:
-            raise NotTogether("the method changes more than weights.")
-        note_edited(one.timing, one.failed, not_finite_among(one.method.aside.items()))
-        one.hparams, one.timing.storage_bytes = one.method.resolved_hparams(), one.method.storage_bytes()
-        group.append(one)
-        if sum(v.numel() * v.element_size() for other in group for v in other.method.aside.values()) > MOST_BYTES:
+    size = _at_once(lm, sequences[0].method) if in_step else len(sequences)
+    for start in range(0, len(sequences), size):
+        portion = sequences[start : start + size]
+        if in_step:
+            _edit_in_step(lm, portion, kind)
+        group: list[Begun] = []
+        for one in portion:
+            if not in_step:
+                _edit_alone(lm, one)
+            if not group and fingerprint(lm.model) != clean:
+                raise NotTogether("the method changes more than weights.")
+            note_edited(one.timing, one.failed, not_finite_among(one.method.aside.items()))
+            one.hparams, one.timing.storage_bytes = one.method.resolved_hparams(), one.method.storage_bytes()
+            group.append(one)
+            if sum(map(_bytes, (v for other in group for v in other.method.aside.values()))) > MOST_BYTES:
+                yield group
+                group = []
+        if group:
             yield group
-            group = []
-    if group:
-        yield group
+
+
+def _at_once(lm: LanguageModel, method: WeightMethod) -> int:
+    """How many sequences are edited in step: of each the changed weights are kept, and what they were before."""
+    each = 2 * sum(_bytes(lm.model.get_parameter(name)) for name in method.changes_weights())
+    return max(1, MOST_BYTES // max(1, each))
+
+
+def _bytes(tensor: Tensor) -> int:
+    """A tensor's size."""
+    return tensor.numel() * tensor.element_size()
+
+
+def _edit_alone(lm: LanguageModel, one: Begun) -> None:
+    seed_all(one.seed)
+    reset_peak(lm.device)
+    one.failed = make_edits(lm, one.method, edits_of(one.cases), one.timing)
+    one.method.put_aside()
+    one.peak = peak(lm.device)
 
 
 def _edit_in_step(lm: LanguageModel, sequences: Sequence[Begun], kind: type[WeightMethod]) -> None:

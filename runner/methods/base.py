@@ -228,6 +228,10 @@ class WeightMethod(Method):
         parameter: Tensor = self.lm.model.get_parameter(name).detach()
         return parameter
 
+    def changes_weights(self) -> list[str]:
+        """Full names of the parameters that edits change, as far as that is known before the first."""
+        return list(self.touched())
+
     def put_aside(self) -> None:
         """Take the changes out of the model, which is then unedited, and keep them in `aside` (name -> value)."""
         import torch

@@ -82,6 +82,10 @@ class FineTuning(WeightMethod, ABC):
         learnt = self._learn_at_once(distinct[:most], [start] * len(distinct))
         return {distinct[i]: weight for i, weight in learnt.items()}
 
+    def changes_weights(self) -> list[str]:
+        """The down-projection that is trained."""
+        return [self.lm.structure.mlp_weight(self.layer)]
+
     @classmethod
     def edit_in_step(cls, methods: Sequence[WeightMethod], edits: Sequence[Edit]) -> dict[int, str]:
         """Train a weight for each sequence on its edit, in one batch where that can be."""

@@ -121,6 +121,10 @@ class Memit(LocateThenEdit):
         """The outputs of `site` that yield the targets, each by itself."""
         return optimise_values(self.lm, facts, self.templates(), self.layers[-1], self.site, self.hparams)
 
+    def changes_weights(self) -> list[str]:
+        """The layers' down-projections."""
+        return [self.lm.structure.mlp_out(layer).name for layer in self.layers]
+
     def shares(self, left: int) -> float:
         """Among how many layers the rest is shared out, with `left` layers to go."""
         return left

@@ -75,6 +75,10 @@ class Rome(LocateThenEdit):
         site = self.lm.structure.mlp_out(self.layer).module
         return optimise_values(self.lm, facts, self.templates(), self.layer, site, self.hparams)
 
+    def changes_weights(self) -> list[str]:
+        """The layer's down-projection."""
+        return [self.lm.structure.mlp_out(self.layer).name]
+
     def insert(self, layer: int, fact: Fact, value: Value) -> None:
         """Write one key-value pair into the layer."""
         u = self.left_vector(layer, value)

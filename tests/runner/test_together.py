@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from runner import together
 from runner.cells import Cell, MethodRef, ModelRef, Settings
 from runner.execute import ALONE, TOGETHER, execute_cell
 from runner.fingerprint import fingerprint
@@ -19,6 +20,7 @@ from runner.protocol import get_protocol
 from runner.sequence import SequenceResult
 from runner.together import can_together
 from runner.types import Case, Edit, Probe
+from tests.methods.locate_edit_samples import text_file
 from tests.models import tiny
 
 PROTOCOL = get_protocol("wild", 6)
@@ -154,6 +156,32 @@ def test_methods_that_change_weights_say_the_same(name: str, tmp_path: Any, monk
         together = run(lm, method, 8, size, hparams=hparams)
         assert said(together) == said(run(lm, method, 8, size, together=False, hparams=hparams))
         assert shared(together) == list(range(ALONE, len(together)))
+
+
+@pytest.mark.parametrize("name", ["FT-M", "ROME", "MEMIT"])
+def test_no_more_sequences_are_edited_in_step_than_memory_is_meant_for(
+    name: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PALIMPSEST_CACHE", str(tmp_path))
+    lm, method = tiny.language_model("llama"), registry.get(name)
+    given = {"steps": 4, "lr": 0.02, "layer": 1, "layers": [0, 1], "v_num_grad_steps": 4, "mom2_adjustment": False,
+             "mom2_texts": text_file(tmp_path), "mom2_n_tokens": 2000,
+             "context_templates": ("{}", "Well. {}")}  # fmt: skip
+    hparams = {key: value for key, value in given.items() if key in method.Hparams.model_fields}
+    seen: list[int] = []
+    step = method.edit_in_step.__func__  # type: ignore[attr-defined]
+
+    def counted(cls: Any, methods: Any, edits: Any) -> Any:
+        seen.append(len(methods))
+        return step(cls, methods, edits)
+
+    monkeypatch.setattr(method, "edit_in_step", classmethod(counted))
+    whole = run(lm, method, 8, hparams=hparams)
+    layers = 2 if name == "MEMIT" else 1
+    weight = lm.model.get_parameter(lm.structure.mlp_weight(1))
+    monkeypatch.setattr(together, "MOST_BYTES", 2 * layers * weight.numel() * weight.element_size() * 4)
+    bounded = run(lm, method, 8, hparams=hparams)
+    assert seen == [6, 4, 2] and said(bounded) == said(whole)
 
 
 def test_a_continued_run_repeats_what_was_shared() -> None:
