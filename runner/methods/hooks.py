@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -43,6 +43,22 @@ def hooked(module: nn.Module, hook: Any, *, on_input: bool = False) -> Iterator[
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def instead(forwards: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    """Within the context modules run other functions in place of their own."""
+    chosen = list(forwards)
+    own = [vars(module).get("forward") for module, _ in chosen]
+    for module, forward in chosen:
+        vars(module)["forward"] = forward
+    try:
+        yield
+    finally:
+        for (module, _), forward_before in zip(chosen, own, strict=True):
+            del vars(module)["forward"]  # the class's own method shows again
+            if forward_before is not None:
+                vars(module)["forward"] = forward_before
 
 
 @contextmanager

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from runner.methods.hooks import hidden, hooked
+from runner.methods.hooks import hidden, hooked, instead
 from runner.methods.subject import Row
 from runner.models.batch import forward, keeps_states
 from runner.models.lm import LanguageModel
@@ -140,14 +140,8 @@ class Tail:
             found = whole(flat.index_select(0, self.places)[None])[0]
             return torch.zeros_like(flat).index_copy(0, self.places, found).view_as(states)
 
-        own = vars(mlp).get("forward")
-        vars(mlp)["forward"] = at_places
-        try:
+        with instead([(mlp, at_places)]):
             yield
-        finally:
-            del vars(mlp)["forward"]
-            if own is not None:
-                vars(mlp)["forward"] = own
 
     def _through_model(self) -> Tensor:
         """A pass of the whole model; the first one finds out whether its blocks alone will do from now on."""
@@ -230,19 +224,9 @@ def _asked(row: Row) -> list[tuple[int, int]]:
     return [(first + i, target) for i, target in enumerate(row.targets)] or [(0, -100)]
 
 
-@contextmanager
-def hand_out(outputs: Sequence[tuple[nn.Module, Any]]) -> Iterator[None]:
+def hand_out(outputs: Sequence[tuple[nn.Module, Any]]) -> AbstractContextManager[None]:
     """Within the context each module returns its output without computing it."""
-    own = [vars(module).get("forward") for module, _ in outputs]
-    for module, output in outputs:
-        vars(module)["forward"] = lambda *args, _output=output, **kwargs: _output
-    try:
-        yield
-    finally:
-        for (module, _), forward_before in zip(outputs, own, strict=True):
-            del vars(module)["forward"]  # the class's own method shows again
-            if forward_before is not None:
-                vars(module)["forward"] = forward_before
+    return instead((module, lambda *args, _output=output, **kwargs: _output) for module, output in outputs)
 
 
 def before_mlp_out(lm: LanguageModel, layer: int) -> list[nn.Module]:

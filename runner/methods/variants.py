@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from runner.methods.hooks import instead
 from runner.methods.projecting import project
 from runner.models.batch import keeps_states
 from runner.models.lm import LanguageModel
@@ -53,8 +54,8 @@ class Variants:
         rows.watch(routes=False)
         with ExitStack() as stack:
             stack.callback(self._leave)
-            for module, weights in self._weights.items():
-                stack.enter_context(_instead(module, self._forward(module, weights, called)))
+            forwards = ((module, self._forward(module, weights, called)) for module, weights in self._weights.items())
+            stack.enter_context(instead(forwards))
             yield
         if rows.begun > before and len(called) < len(self._weights):
             raise NotTogether("the model does not call its projections.")
@@ -110,17 +111,3 @@ def _projection(model: nn.Module, name: str) -> nn.Module:
     if sum(parameter is weight for _, parameter in model.named_parameters(remove_duplicate=False)) > 1:
         raise NotTogether(f"{name} is used in several places.")
     return module
-
-
-@contextmanager
-def _instead(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Another forward of one module."""
-    own = vars(module).get("forward")
-    vars(module)["forward"] = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del vars(module)["forward"]
-        else:
-            vars(module)["forward"] = own
